@@ -1,0 +1,1 @@
+"""shoplake: the importable package behind the shells; see docs/architecture.md."""

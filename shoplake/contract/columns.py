@@ -1,0 +1,21 @@
+"""What a column is, for events and for tables alike."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Privacy = Literal["public", "internal", "personal", "secret"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of an event or a table.
+
+    `type` is written in Spark's type language (DECIMAL(28,4), ARRAY<STRING>, …); render.py gives the other dialects.
+    `nullable` is False where a writer guarantees a value.
+    """
+
+    name: str
+    type: str
+    description: str
+    nullable: bool = False
+    privacy: Privacy = "internal"

@@ -1,0 +1,109 @@
+"""Render the contract: Spark schemas, DuckDB and BigQuery DDL, and the data dictionary."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import sqlglot.expressions as exp
+
+from shoplake.contract.columns import Column
+from shoplake.contract.events import FIELDS
+from shoplake.contract.tables import TABLES, VIEWS, Table, View
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
+
+
+@cache
+def _type_in(spark_type: str, dialect: str) -> str:
+    return exp.DataType.build(spark_type, dialect="spark").sql(dialect=dialect)
+
+
+def spark_ddl(columns: tuple[Column, ...]) -> str:
+    """Give the columns as Spark's schema text; all nullable, because a DataFrame's nullability is not a promise."""
+    return ", ".join(f"`{column.name}` {column.type}" for column in columns)
+
+
+def spark_schema(table: Table) -> "StructType":
+    """Give the table's Spark schema (needs an active session)."""
+    from pyspark.sql.types import StructType
+
+    return StructType.fromDDL(spark_ddl(table.columns))
+
+
+def duckdb_columns(columns: tuple[Column, ...]) -> dict[str, str]:
+    """Map each column's name to its DuckDB type."""
+    return {column.name: _type_in(column.type, "duckdb") for column in columns}
+
+
+def duckdb_ddl(table: Table) -> str:
+    """Give the table as a DuckDB CREATE TABLE statement."""
+    lines = (f'  "{name}" {type_}{_not_null(column)}' for column, (name, type_) in
+             zip(table.columns, duckdb_columns(table.columns).items(), strict=True))
+    return f"CREATE TABLE {table.name} (\n" + ",\n".join(lines) + "\n)"
+
+
+def bigquery_type(column: Column) -> str:
+    """Give the column's BigQuery type."""
+    return _type_in(column.type, "bigquery")
+
+
+def bigquery_ddl(table: Table, dataset: str) -> str:
+    """Give the table as a BigQuery CREATE TABLE statement.
+
+    Args:
+        dataset: the resolved dataset, `project.dataset` or `dataset`.
+    """
+    lines = (f"  `{column.name}` {bigquery_type(column)}{_not_null(column)} OPTIONS(description={_text(column.description)})"
+             for column in table.columns)
+    parts = [f"CREATE TABLE IF NOT EXISTS `{dataset}.{table.name.split('.')[1]}` (\n" + ",\n".join(lines) + "\n)"]
+    if table.partition_by:
+        parts.append(f"PARTITION BY {table.partition_by}")
+    if table.cluster_by:
+        parts.append("CLUSTER BY " + ", ".join(table.cluster_by))
+    options = [f"description={_text(table.description)}"]
+    if table.partition_by:
+        options.append("require_partition_filter=TRUE")
+    parts.append(f"OPTIONS({', '.join(options)})")
+    return "\n".join(parts)
+
+
+def _not_null(column: Column) -> str:
+    # BigQuery's arrays are never NULL and take no constraint.
+    return "" if column.nullable or column.type.startswith("ARRAY") else " NOT NULL"
+
+
+def _text(value: str) -> str:
+    return exp.Literal.string(value).sql(dialect="bigquery")
+
+
+def data_dictionary() -> str:
+    """Give docs/data_dictionary.md: the event's fields, then every table and view."""
+    lines = [
+        "# Data dictionary", "",
+        "Generated from `shoplake/contract/` by `make docs`; do not edit. Types are Spark's.", "",
+        "## The event on the topic", "", "| field | type | since | required | privacy | meaning |", "|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {field.name} | {field.type} | v{field.since} | {'yes' if _required_on_topic(field.name) else 'no'} | "
+              f"{field.privacy} | {field.description} |" for field in FIELDS]
+    for item in (*TABLES, *VIEWS):
+        lines += ["", *_dictionary_entry(item)]
+    return "\n".join(lines) + "\n"
+
+
+def _required_on_topic(name: str) -> bool:
+    return next(field for field in FIELDS if field.name == name).since == 1
+
+
+def _dictionary_entry(item: Table | View) -> list[str]:
+    facts = [f"Grain: {item.grain}.", f"Key: {', '.join(item.key)}."]
+    if isinstance(item, Table):
+        facts.append(f"Partition: {item.partition_by or 'none'}.")
+        facts.append("Served in the warehouse." if item.served else "In the lake only.")
+    else:
+        facts.append(f"A served view over {', '.join(item.reads)}.")
+    return [
+        f"## {item.name}", "", f"{item.description}. {' '.join(facts)}", "",
+        "| column | type | null | privacy | meaning |", "|---|---|---|---|---|",
+        *(f"| {column.name} | {column.type} | {'yes' if column.nullable else 'no'} | {column.privacy} | {column.description} |"
+          for column in item.columns),
+    ]

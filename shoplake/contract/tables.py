@@ -1,0 +1,249 @@
+"""Every table's contract: columns, grain, key, partition, cluster, and whether readers are served it.
+
+Names are `layer.table`; a layer is a BigQuery dataset and a folder of the lake.
+"""
+
+from dataclasses import dataclass
+
+from shoplake.contract.columns import Column
+from shoplake.contract.events import FIELDS
+from shoplake.errors import ContractError
+
+AMOUNT = "DECIMAL(28,4)"
+GROWTH = "DECIMAL(28,6)"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table of the lake.
+
+    Attributes:
+        grain: what one row is, in words.
+        key: the columns that identify a row.
+        partition_by: the date column that Delta and BigQuery partition by; None for small tables.
+        cluster_by: BigQuery's clustering columns.
+        served: readers see it in the warehouse.
+    """
+
+    name: str
+    description: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    partition_by: str | None = None
+    cluster_by: tuple[str, ...] = ()
+    served: bool = False
+
+    @property
+    def layer(self) -> str:
+        """The part before the dot: bronze, silver, gold or ops."""
+        return self.name.split(".")[0]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns' names in the table's order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
+class View:
+    """A served question over the lake's tables, in GoogleSQL; `reads` names the tables it needs."""
+
+    name: str
+    description: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    reads: tuple[str, ...]
+    sql: str
+
+
+_COORDINATES = (
+    Column("origin", "STRING", "Kafka's topic id, or the SHA-256 of a file"),
+    Column("topic", "STRING", "The topic's name, or the source's name of a file"),
+    Column("partition", "INT", "Kafka's partition; 0 for a file"),
+    Column("offset", "BIGINT", "Kafka's offset, or the record's number in the file, from 0"),
+)
+_INGEST = (
+    Column("ingest_time", "TIMESTAMP", "The record's timestamp, UTC"),
+    Column("ingest_date", "DATE", "UTC date of ingest_time"),
+)
+_BATCH = (
+    Column("query_id", "STRING", "The stream's id (one per checkpoint), or the SHA-256 of a file"),
+    Column("batch_id", "BIGINT", "The micro-batch, or the file's chunk, from 0"),
+)
+_PAYLOAD = (
+    Column("key", "BINARY", "The record's key: the user", nullable=True, privacy="personal"),
+    Column("value", "BINARY", "The record's bytes, never edited", nullable=True, privacy="personal"),
+    Column("headers", "ARRAY<STRUCT<key: STRING, value: BINARY>>", "The record's headers", nullable=True),
+)
+_KEPT = (
+    ("kept_origin", "STRING", "Origin of the copy that was kept"),
+    ("kept_partition", "INT", "Partition of the copy that was kept"),
+    ("kept_offset", "BIGINT", "Offset of the copy that was kept"),
+)
+
+SALES_MEASURES = (
+    Column("order_count", "BIGINT", "order_created events", privacy="public"),
+    Column("units", "BIGINT", "Units ordered: the demand", privacy="public"),
+    Column("gross_amount", AMOUNT, "Price x quantity of order_created", privacy="public"),
+    Column("cancelled_units", "BIGINT", "Units of order_cancelled, booked on the cancellation's own day", privacy="public"),
+    Column("cancelled_amount", AMOUNT, "Price x quantity of order_cancelled, positive", privacy="public"),
+    Column("net_amount", AMOUNT, "gross_amount - cancelled_amount", privacy="public"),
+)
+_INTEREST_MEASURES = (
+    Column("view_count", "BIGINT", "product_viewed events", privacy="public"),
+    Column("cart_count", "BIGINT", "add_to_cart events", privacy="public"),
+)
+_EVENT_DATE = Column("event_date", "DATE", "The shop's day", privacy="public")
+_PRODUCT_ID = Column("product_id", "STRING", "The product", privacy="public")
+_WINDOW = (
+    Column("window_date", "DATE", "UTC date of window_start", privacy="public"),
+    Column("window_start", "TIMESTAMP", "Start of the window, UTC, inclusive", privacy="public"),
+    Column("window_end", "TIMESTAMP", "End of the window, UTC, exclusive", privacy="public"),
+)
+
+BRONZE_EVENTS = Table(
+    "bronze.events", "Every acknowledged record as it came", "record", ("origin", "partition", "offset"),
+    (*_COORDINATES, *_PAYLOAD, Column("timestamp", "TIMESTAMP", "The record's timestamp, UTC"),
+     Column("ingest_date", "DATE", "UTC date of timestamp"), *_BATCH),
+    partition_by="ingest_date",
+)
+SILVER_EVENTS = Table(
+    "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
+    (_EVENT_DATE, *(field.column() for field in FIELDS), *_INGEST,
+     Column("is_late", "BOOLEAN", "ingest_time - event_time is more than quality.late_after"),
+     Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH),
+    partition_by="event_date", cluster_by=("product_id", "category"),
+)
+SILVER_DUPLICATES = Table(
+    "silver.duplicates", "Later copies of an event: where they lie, and where the copy that was kept lies", "record",
+    ("origin", "partition", "offset"),
+    (*_COORDINATES, _EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day"),
+     *(Column(*kept) for kept in _KEPT), *_INGEST, *_BATCH),
+    partition_by="ingest_date",
+)
+SILVER_QUARANTINE = Table(
+    "silver.quarantine", "Rejected records with every reason; replayable", "record", ("origin", "partition", "offset"),
+    (*_COORDINATES, *_PAYLOAD, Column("reasons", "ARRAY<STRING>", "Names of all rules that it failed"),
+     Column("event_date", "DATE", "The shop's day, where it could be read", nullable=True),
+     Column("event_id", "STRING", "The event's identity, where it could be read", nullable=True),
+     *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH),
+    partition_by="ingest_date",
+)
+PRODUCT_REVENUE_5MIN = Table(
+    "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
+    "window: window_start, product_id", ("window_start", "product_id"), (*_WINDOW, _PRODUCT_ID, *SALES_MEASURES),
+    partition_by="window_date", cluster_by=("product_id",), served=True,
+)
+CATEGORY_REVENUE_1H = Table(
+    "silver.category_revenue_1h", "Live sales of each category in windows of 1 hour",
+    "window: window_start, category", ("window_start", "category"),
+    (*_WINDOW, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES),
+    partition_by="window_date", cluster_by=("category",), served=True,
+)
+DAILY_SALES = Table(
+    "gold.daily_sales", "Sales and interest of each product on each day that it has an event",
+    "event_date, product_id", ("event_date", "product_id"),
+    (_EVENT_DATE, _PRODUCT_ID,
+     Column("category", "STRING", "The product's last category of that day, by event_time, event_id", privacy="public"),
+     *SALES_MEASURES, *_INTEREST_MEASURES),
+    partition_by="event_date", cluster_by=("product_id", "category"), served=True,
+)
+CATEGORY_REVENUE = Table(
+    "gold.category_revenue", "Sales of each category on each day, with growth over the same day a week before",
+    "event_date, category", ("event_date", "category"),
+    (_EVENT_DATE, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES,
+     Column("net_amount_week_before", AMOUNT, "net_amount seven days before", nullable=True, privacy="public"),
+     Column("net_growth_week", GROWTH,
+            "(net_amount - net_amount_week_before) / net_amount_week_before; NULL unless that base is above 0",
+            nullable=True, privacy="public")),
+    partition_by="event_date", cluster_by=("category",), served=True,
+)
+DEMAND_PREDICTIONS = Table(
+    "gold.demand_predictions", "Forecast units of each product",
+    "as_of_date, target_date, product_id, model", ("as_of_date", "target_date", "product_id", "model"),
+    (Column("as_of_date", "DATE", "The last complete shop day used; the cutoff is its end", privacy="public"),
+     Column("target_date", "DATE", "The shop day forecast", privacy="public"),
+     Column("horizon", "INT", "target_date - as_of_date in days", privacy="public"), _PRODUCT_ID,
+     Column("category", "STRING", "The product's last known category", privacy="public"),
+     Column("model", "STRING", "The model's name"),
+     Column("model_version", "STRING", "SHA-256 of the model's artifact"),
+     Column("predicted_units", "DOUBLE", "Expected units, at least 0", privacy="public"),
+     Column("is_fallback", "BOOLEAN", "The product had too little history: the category's figure stands in")),
+    partition_by="target_date", cluster_by=("product_id", "category"), served=True,
+)
+LEDGER = Table(
+    "ops.ledger", "What each micro-batch took in and where its rows went; written last, so it is the commit mark",
+    "micro-batch: query_id, batch_id", ("query_id", "batch_id"),
+    (*_BATCH, Column("origin", "STRING", "Kafka's topic id, or the SHA-256 of a file"),
+     Column("topic", "STRING", "The topic's name, or the source's name of a file"),
+     Column("ranges", "ARRAY<STRUCT<partition: INT, from_offset: BIGINT, until_offset: BIGINT>>",
+            "Offsets taken in: from inclusive, until exclusive"),
+     Column("bronze_count", "BIGINT", "Records in"), Column("silver_count", "BIGINT", "Rows to silver.events"),
+     Column("duplicate_count", "BIGINT", "Rows to silver.duplicates"),
+     Column("quarantine_count", "BIGINT", "Rows to silver.quarantine"),
+     Column("late_count", "BIGINT", "Rows of silver.events marked late"),
+     Column("rules", "ARRAY<STRUCT<rule: STRING, passed: BIGINT, failed: BIGINT>>", "Passes and failures of each rule"),
+     Column("event_dates", "ARRAY<DATE>", "Shop days that gained rows in silver.events")),
+    served=True,
+)
+RUNS = Table(
+    "ops.runs", "One row for each run of the daily DAG, written by its last task", "DAG run", ("run_id",),
+    (Column("run_id", "STRING", "Airflow's run id"), Column("dag_id", "STRING", "The DAG"),
+     Column("run_date", "DATE", "The shop day that the run was for"),
+     Column("finished_at", "TIMESTAMP", "When the last task wrote this row, UTC"),
+     Column("offset_count", "BIGINT", "Records in the ledger's ranges"),
+     Column("silver_count", "BIGINT", "Rows of silver.events"),
+     Column("duplicate_count", "BIGINT", "Rows of silver.duplicates"),
+     Column("quarantine_count", "BIGINT", "Rows of silver.quarantine"),
+     Column("is_balanced", "BOOLEAN", "reconcile found no residual"),
+     Column("prediction_count", "BIGINT", "Rows of gold.demand_predictions for the run's as_of_date")),
+    served=True,
+)
+
+TABLES = (
+    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
+    DAILY_SALES, CATEGORY_REVENUE, DEMAND_PREDICTIONS, LEDGER, RUNS,
+)
+
+QUARANTINE_COUNTS = View(
+    "silver.quarantine_counts", "How many records each rule rejected on each day", "ingest_date, reason",
+    ("ingest_date", "reason"),
+    (Column("ingest_date", "DATE", "UTC date of the records' timestamps", privacy="public"),
+     Column("reason", "STRING", "The rule's name", privacy="public"),
+     Column("row_count", "BIGINT", "Records that failed it; a record may fail several", privacy="public")),
+    reads=("silver.quarantine",),
+    sql="""
+SELECT ingest_date, reason, COUNT(*) AS row_count
+FROM silver.quarantine, UNNEST(reasons) AS reason
+GROUP BY ingest_date, reason
+""",
+)
+LATEST_WINDOW_PRODUCTS = View(
+    "silver.latest_window_products", "The products of the newest 5-minute window, ranked by net_amount",
+    "product_id", ("product_id",),
+    (*_WINDOW[1:], _PRODUCT_ID, *SALES_MEASURES,
+     Column("revenue_rank", "BIGINT", "1 is the highest net_amount; equal amounts share a rank", privacy="public")),
+    reads=("silver.product_revenue_5min",),
+    sql="""
+SELECT
+  window_start, window_end, product_id, order_count, units, gross_amount, cancelled_units, cancelled_amount, net_amount,
+  RANK() OVER (ORDER BY net_amount DESC) AS revenue_rank
+FROM silver.product_revenue_5min
+WHERE window_start = (SELECT MAX(window_start) FROM silver.product_revenue_5min)
+""",
+)
+VIEWS = (QUARANTINE_COUNTS, LATEST_WINDOW_PRODUCTS)
+
+
+def find_table(name: str) -> Table:
+    """Look a table up by its full name.
+
+    Raises:
+        ContractError: no table of that name.
+    """
+    for table in TABLES:
+        if table.name == name:
+            return table
+    raise ContractError(f"no table {name!r} in the contract; there are {', '.join(table.name for table in TABLES)}")

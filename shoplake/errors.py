@@ -1,0 +1,47 @@
+"""Errors meant for the person who sees them, and the exit code that each one means.
+
+A message says what happened and where, what was seen and what is allowed, and the next command to run.
+"""
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+
+
+class ShoplakeError(Exception):
+    """A failure that a person can act on; shells print it without a traceback."""
+
+    exit_code = EXIT_FAILURE
+
+
+class ConfigError(ShoplakeError):
+    """A setting, a flag or the installation is wrong: nothing was started."""
+
+    exit_code = EXIT_USAGE
+
+
+class ContractError(ShoplakeError):
+    """Data or a schema breaks the event contract or a table's contract."""
+
+
+class SourceError(ShoplakeError):
+    """A file, a topic or a broker cannot be read or written."""
+
+
+class WarehouseError(ShoplakeError):
+    """A query was refused or failed in the warehouse."""
+
+
+class ForecastError(ShoplakeError):
+    """A forecast cannot be made: too little history, or a model that does not fit."""
+
+
+class LockError(ShoplakeError):
+    """Another process holds a lock; the message names it."""
+
+
+class GateRefused(ShoplakeError):
+    """A quality gate looked and said no: the ledger does not balance, or a model is not good enough."""
+
+    exit_code = EXIT_REFUSED

@@ -1,0 +1,1 @@
+"""The lake: addresses, Delta reads and writes, locks."""

@@ -1,0 +1,58 @@
+"""Locks across processes: on a local disk Delta does not arbitrate between writers."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from shoplake.errors import LockError
+from shoplake.lake.addresses import Lake
+
+INGEST = "ingest"  # bronze, silver, windows and ledger together
+
+
+@contextmanager
+def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
+    """Hold the lake's lock `name` for the block; the operating system frees it when the process dies.
+
+    Args:
+        timeout: seconds to wait; 0 refuses at once.
+
+    Raises:
+        LockError: still held after `timeout`; the message names the holder.
+    """
+    path = lake.lock(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise LockError(
+            f"the lock {name!r} of {lake.root} is held by {_holder(path)}; waited {timeout:g} s "
+            "(lake.lock_timeout). Wait for it to end, or stop it."
+        ) from error
+    try:
+        _holder_path(path).write_text(json.dumps({
+            "pid": os.getpid(), "command": " ".join(sys.argv)[:200],
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }))
+        yield
+    finally:
+        lock.release()
+
+
+def _holder_path(path: Path) -> Path:
+    return path.with_suffix(".holder.json")
+
+
+def _holder(path: Path) -> str:
+    try:
+        holder = json.loads(_holder_path(path).read_text())
+        return f"process {holder['pid']} ({holder['command']}) since {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process that left no name yet"

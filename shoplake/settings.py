@@ -1,0 +1,281 @@
+"""Settings: one frozen, typed object, loaded once in a shell's `main`.
+
+Order of precedence: flags > environment (`SHOPLAKE_…`, two underscores between levels) > the profile's file >
+`config.yaml`. This is the only module that reads the environment.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from shoplake.errors import ConfigError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+ENV_PREFIX = "SHOPLAKE_"
+PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
+PROFILES = ("local", "dev", "staging", "prod")
+EMBEDDED = "embedded"
+
+
+def _known_time_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is no IANA time zone; Europe/London is one")
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
+Share = Annotated[float, Field(ge=0, le=0.5)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShopSettings(_Section):
+    time_zone: TimeZone
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class LakeSettings(_Section):
+    root: Annotated[str, Field(min_length=1)]
+    lock_timeout: Annotated[float, Field(ge=0)]
+
+
+class KafkaSettings(_Section):
+    bootstrap_servers: Annotated[str, Field(min_length=1)]
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    consumer_group: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    data_dir: Path
+    delivery_timeout: PositiveInt
+    start_timeout: PositiveInt
+
+
+class SparkSettings(_Section):
+    app_name: str
+    trigger_interval: PositiveInt
+    max_offsets_per_trigger: PositiveInt
+    drain_timeout: PositiveInt
+    file_chunk_rows: PositiveInt
+
+
+class QualitySettings(_Section):
+    late_after: PositiveInt
+    future_tolerance: Annotated[int, Field(ge=0)]
+
+
+class WarehouseSettings(_Section):
+    kind: Literal["duckdb", "bigquery"]
+    max_rows: PositiveInt
+    query_timeout: PositiveInt
+
+
+class GcpSettings(_Section):
+    project_id: str
+    bucket_name: str
+    dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+    location: str
+
+
+class FeatureSettings(_Section):
+    lags: tuple[PositiveInt, ...]
+    rolling_windows: tuple[PositiveInt, ...]
+
+
+class XGBoostSettings(_Section):
+    n_estimators: PositiveInt
+    max_depth: PositiveInt
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    subsample: Annotated[float, Field(gt=0, le=1)]
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)]
+    min_child_weight: Annotated[float, Field(ge=0)]
+    seed: int
+
+
+class MlSettings(_Section):
+    model_dir: Path
+    min_history_days: PositiveInt
+    train_days: PositiveInt
+    validation_days: PositiveInt
+    features: FeatureSettings
+    xgboost: XGBoostSettings
+
+
+class AirflowSettings(_Section):
+    schedule: str
+    time_zone: TimeZone
+    retries: Annotated[int, Field(ge=0)]
+    retry_delay: PositiveInt
+    task_timeout: PositiveInt
+    history_days: Annotated[int, Field(ge=0)]
+    events: PositiveInt
+    train_weekday: Annotated[int, Field(ge=0, le=6)]
+
+
+class SimulationSettings(_Section):
+    products: PositiveInt
+    users: PositiveInt
+    duplicate_share: Share
+    conflict_same_time_share: Share
+    conflict_other_date_share: Share
+    late_share: Share
+    out_of_order_share: Share
+    corrupt_share: Share
+    future_share: Share
+
+
+class Settings(BaseSettings):
+    """Every setting of the platform; each section belongs to one room."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid",
+    )
+
+    profile: Literal["local", "dev", "staging", "prod"]
+    data_dir: Path
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    shop: ShopSettings
+    lake: LakeSettings
+    kafka: KafkaSettings
+    spark: SparkSettings
+    quality: QualitySettings
+    warehouse: WarehouseSettings
+    gcp: GcpSettings
+    ml: MlSettings
+    airflow: AirflowSettings
+    simulation: SimulationSettings
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the files, which arrive as init arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _cloud_warehouse_has_a_project(self) -> "Settings":
+        if self.warehouse.kind == "bigquery" and not self.gcp.project_id:
+            raise ValueError("warehouse.kind is bigquery but gcp.project_id is empty")
+        return self
+
+    @property
+    def data_path(self) -> Path:
+        """The absolute folder that every relative path below is relative to."""
+        return PROJECT_ROOT / self.data_dir
+
+    @property
+    def lake_root(self) -> str:
+        """The lake's absolute local path, or its gs:// address, without a slash at the end."""
+        if "://" in self.lake.root:
+            return self.lake.root.rstrip("/")
+        return str(self.data_path / self.lake.root)
+
+    @property
+    def broker_path(self) -> Path:
+        """The embedded broker's folder: its data, its log and its state file."""
+        return self.data_path / self.kafka.data_dir
+
+    @property
+    def broker_state_path(self) -> Path:
+        """The file in which kafka/broker.py says where its broker listens."""
+        return self.broker_path / "broker.json"
+
+    @property
+    def model_path(self) -> Path:
+        """The folder of the trained models."""
+        return self.data_path / self.ml.model_dir
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Kafka's address; `embedded` is looked up in the broker's state file.
+
+        Raises:
+            ConfigError: the embedded broker was never started, or was stopped.
+        """
+        if self.kafka.bootstrap_servers != EMBEDDED:
+            return self.kafka.bootstrap_servers
+        try:
+            state = json.loads(self.broker_state_path.read_text())
+            return f"127.0.0.1:{int(state['port'])}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"the embedded broker is not running: no usable state in {self.broker_state_path}. "
+                "Start it with: python kafka/broker.py start"
+            ) from error
+
+
+def load_settings(profile: str | None = None, config_dir: Path = PROJECT_ROOT / "configs") -> Settings:
+    """Load and check all settings.
+
+    Args:
+        profile: the flag's value; else the environment's, else local.
+
+    Raises:
+        ConfigError: an unknown profile, key or value; the message names it and where it came from.
+    """
+    name = profile or os.environ.get(PROFILE_VARIABLE) or "local"
+    if name not in PROFILES:
+        raise ConfigError(f"unknown profile {name!r}; allowed: {', '.join(PROFILES)}")
+    _refuse_unknown_variables(os.environ)
+    files = [config_dir / "config.yaml", config_dir / f"{name}.yaml"]
+    values: dict[str, Any] = {}
+    for file in files:
+        values = _merged(values, _read_yaml(file))
+    try:
+        # The copy lets the flag win over PROFILE_VARIABLE, which pydantic reads as the field `profile` too.
+        return Settings(**{**values, "profile": name}).model_copy(update={"profile": name})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, files)) from error
+    except SettingsError as error:
+        raise ConfigError(f"the environment holds a value that cannot be read: {error}") from error
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    known = {field.upper() for field in Settings.model_fields}
+    for variable in environment:
+        if variable.startswith(ENV_PREFIX) and variable[len(ENV_PREFIX):].split("__")[0] not in known:
+            raise ConfigError(
+                f"the environment variable {variable} names no setting; sections are {', '.join(sorted(known))}, "
+                "with two underscores before the key, as in SHOPLAKE_LAKE__ROOT"
+            )
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold sections (a YAML mapping), but holds a {type(content).__name__}")
+    return content
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, files: list[Path]) -> str:
+    lines = [f"{error.error_count()} wrong setting(s), from {', '.join(str(file) for file in files)} or the environment:"]
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "settings"
+        variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        lines.append(f"  {key} (or {variable}): {problem['msg']}; seen: {problem['input']!r}"[:300])
+    return "\n".join(lines)
