@@ -41,7 +41,7 @@ class LockError(ShoplakeError):
     """Another process holds a lock; the message names it."""
 
 
-class GateRefused(ShoplakeError):
+class GateRefusedError(ShoplakeError):
     """A quality gate looked and said no: the ledger does not balance, or a model is not good enough."""
 
     exit_code = EXIT_REFUSED
