@@ -1,0 +1,143 @@
+"""Build the gold tables' changed days from silver; with --historical-csv ingest that file first.
+
+Also writes daily_sales.parquet into the data folder. Run it with spark-submit.
+"""
+
+import argparse
+import logging
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shoplake.errors import EXIT_OK, ConfigError
+from shoplake.logs import configure_logging
+from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.settings import PROFILES, Settings, load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from shoplake.lake.addresses import Lake
+
+LOG = logging.getLogger("shoplake.batch")
+MAX_DAYS = 3660
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--historical-csv", type=Path, metavar="FILE", help="CSV or Parquet to ingest first, .gz allowed")
+    parser.add_argument("--source", default="events", help="the file's format (default: events, the contract's own columns)")
+    parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D",
+                        help="build this day and those after it, changed or not (inclusive)")
+    parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day to build (inclusive)")
+    parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the batch job; see the module's docstring."""
+    arguments = parse_arguments(argv)
+    return run_to_exit_code(lambda: run_batch(arguments))
+
+
+def run_batch(arguments: argparse.Namespace) -> int:
+    """Ingest the file if one is given, build gold, export daily_sales."""
+    settings = load_settings(arguments.profile)
+    configure_logging(settings.log_level)
+    days = requested_days(arguments.first, arguments.last)
+    from pyspark.sql import SparkSession
+
+    from shoplake.installation import check_spark_jars
+    from shoplake.lake.addresses import Lake
+    from shoplake.lake.delta import create_tables
+    from shoplake.streaming.ingest import INGEST_TABLES
+
+    check_spark_jars()
+    lake = Lake(settings.lake_root)
+    own_session = SparkSession.getActiveSession() is None
+    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").getOrCreate()
+    try:
+        create_tables(lake, INGEST_TABLES, settings.shop)
+        ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
+        built = build(spark, lake, settings, days)
+    finally:
+        if own_session:
+            spark.stop()
+    exported = export(lake, settings)
+    report = {"ingested": ingested, "built": built, "exported": exported}
+    print_result(report, describe(report), arguments.json)
+    return EXIT_OK
+
+
+def requested_days(first: date | None, last: date | None) -> set[date] | None:
+    """Give the days of --from and --to, or None when neither is given."""
+    if first is None and last is None:
+        return None
+    if first is None or last is None:
+        raise ConfigError("--from and --to go together: give both days, as YYYY-MM-DD")
+    count = (last - first).days + 1
+    if not 1 <= count <= MAX_DAYS:
+        raise ConfigError(f"--from {first} --to {last} is {count} days; allowed are 1 to {MAX_DAYS}")
+    return {first + timedelta(days=number) for number in range(count)}
+
+
+def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Take the historical file into the lake, and warn of lines that could not be read."""
+    from shoplake.sources import file_sha256, open_source
+    from shoplake.streaming.files import ingest_file, keep_file
+
+    path: Path = arguments.historical_csv
+    records = open_source(path, arguments.source, settings)
+    sha256 = file_sha256(path)
+    keep_file(path, lake, arguments.source, sha256)
+    totals = dict.fromkeys(("records", "silver", "duplicates", "quarantine"), 0)
+    for row in ingest_file(spark, records, arguments.source, sha256, lake, settings):
+        for name, column in (("records", "bronze_count"), ("silver", "silver_count"),
+                             ("duplicates", "duplicate_count"), ("quarantine", "quarantine_count")):
+            totals[name] += row[column]
+        LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
+    if records.bad_lines:
+        LOG.warning("%s: %d lines could not be read; they are in silver.quarantine (json_valid)", path, records.bad_lines)
+    return {"file": str(path), "sha256": sha256, "source": arguments.source, "bad_lines": records.bad_lines, **totals}
+
+
+def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[date] | None) -> dict[str, list[str]]:
+    """Build every gold table; give the days written of each."""
+    from shoplake.batch.build import GOLD_BUILDS, build_gold_table
+    from shoplake.lake.delta import create_tables
+
+    create_tables(lake, [gold.table for gold in GOLD_BUILDS], settings.shop)
+    built = {}
+    for gold in GOLD_BUILDS:
+        written = build_gold_table(spark, lake, gold, settings.lake.lock_timeout, days)
+        built[gold.table.name] = [day.isoformat() for day in sorted(written)]
+        LOG.info("%s: %d days written", gold.table.name, len(written))
+    return built
+
+
+def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
+    """Write daily_sales.parquet beside the lake, for tools that take a file."""
+    from shoplake.contract.tables import DAILY_SALES
+    from shoplake.lake.export import export_parquet
+
+    path = settings.data_path / "daily_sales.parquet"
+    return {"file": str(path), "rows": export_parquet(lake, DAILY_SALES, path)}
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Say in words what was done."""
+    lines = []
+    if report["ingested"]:
+        file = report["ingested"]
+        lines.append(f"{file['file']}: {file['records']:,} new records -> {file['silver']:,} silver, "
+                     f"{file['duplicates']:,} duplicates, {file['quarantine']:,} quarantined")
+    lines += [f"{table}: {len(days):,} days written" for table, days in report["built"].items()]
+    lines.append(f"{report['exported']['file']}: {report['exported']['rows']:,} rows")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
