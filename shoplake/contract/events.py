@@ -19,6 +19,7 @@ SCHEMA_VERSIONS = (1, 2)
 PRICE_TYPE = "DECIMAL(18,4)"
 PRICE_SCALE = 4
 MAX_TEXT_LENGTH = 256
+FIRST_EVENT_TIME = "1970-01-02 00:00:00+00:00"  # Kafka's timestamps begin in 1970; a day later its day is 1970 in every zone
 
 # The typed v1 fields, in the order of their canonical text.
 V1_FIELDS = ("event_time", "user_id", "product_id", "category", "price", "quantity", "event_type")

@@ -9,7 +9,7 @@ because a missing value has a rule of its own. Where `is_json` is false only `js
 from dataclasses import dataclass
 from typing import Literal
 
-from shoplake.contract.events import EVENT_TYPES, MAX_TEXT_LENGTH, SCHEMA_VERSIONS
+from shoplake.contract.events import EVENT_TYPES, FIRST_EVENT_TIME, MAX_TEXT_LENGTH, SCHEMA_VERSIONS
 from shoplake.settings import QualitySettings, ShopSettings
 
 OnFailure = Literal["mark", "quarantine", "fail"]
@@ -40,6 +40,8 @@ def event_rules(quality: QualitySettings, shop: ShopSettings) -> tuple[Rule, ...
         Rule("event_time_valid", "event_time IS NOT NULL", "ISO 8601 with an offset; without one the moment is unknown"),
         Rule("event_time_not_future", f"event_time <= ingest_time + INTERVAL '{quality.future_tolerance}' MINUTE",
              "a clock far ahead would open days and windows that have not happened"),
+        Rule("event_time_not_ancient", f"event_time >= CAST('{FIRST_EVENT_TIME}' AS TIMESTAMP)",
+             "an unset clock (1970 or year 1), not a sale"),
         _present("user_id"), _present("product_id"), _present("category"),
         Rule("price_valid", "price IS NOT NULL", "a plain decimal with at most 4 decimals; rounding would change money"),
         Rule("price_not_negative", "price >= 0", "a unit price; returns are order_cancelled events"),

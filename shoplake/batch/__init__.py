@@ -1,0 +1,1 @@
+"""The gold tables, one module each: silver in, a table's rows out."""

@@ -1,0 +1,33 @@
+"""What the measures of daily_sales and of the live windows mean, as aggregates over rows of silver.events.
+
+SQL that Spark and DuckDB share. Amounts are summed exactly and cast once, at the end.
+"""
+
+from shoplake.contract.tables import AMOUNT
+
+_GROSS = "sum(CASE WHEN event_type = 'order_created' THEN price * quantity ELSE 0 END)"
+_CANCELLED = "sum(CASE WHEN event_type = 'order_cancelled' THEN price * quantity ELSE 0 END)"
+
+
+def _count(event_type: str) -> str:
+    return f"sum(CAST(CASE WHEN event_type = '{event_type}' THEN 1 ELSE 0 END AS BIGINT))"
+
+
+def _units(event_type: str) -> str:
+    return f"sum(CAST(CASE WHEN event_type = '{event_type}' THEN quantity ELSE 0 END AS BIGINT))"
+
+
+SALES_EVENT_TYPES = ("order_created", "order_cancelled")
+
+SALES = {
+    "order_count": _count("order_created"),
+    "units": _units("order_created"),
+    "gross_amount": f"CAST({_GROSS} AS {AMOUNT})",
+    "cancelled_units": _units("order_cancelled"),
+    "cancelled_amount": f"CAST({_CANCELLED} AS {AMOUNT})",
+    "net_amount": f"CAST({_GROSS} - {_CANCELLED} AS {AMOUNT})",
+}
+INTEREST = {
+    "view_count": _count("product_viewed"),
+    "cart_count": _count("add_to_cart"),
+}

@@ -1,0 +1,53 @@
+"""Which days a gold table has still to build: what the ledger gained since the version that the table has read."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from shoplake.contract.tables import LEDGER, Table
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import table_exists
+
+LEDGER_VERSION = "ledger_version"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Days with new rows in silver.events, and the ledger version that names them all (None: no ledger yet)."""
+
+    dates: frozenset[date]
+    ledger_version: int | None
+
+
+def find_changes(lake: Lake, table: Table) -> Changes:
+    """Compare the ledger with what the newest commits of `table` say they have read."""
+    if not table_exists(lake, LEDGER):
+        return Changes(frozenset(), None)
+    ledger = DeltaTable(lake.table(LEDGER))
+    built = built_ledger_version(lake, table)
+    known = set() if built is None else _batches_at(lake, built)
+    rows = ledger.to_pyarrow_table(columns=["query_id", "batch_id", "event_dates"]).to_pylist()
+    dates = {day for row in rows if (row["query_id"], row["batch_id"]) not in known for day in row["event_dates"]}
+    return Changes(frozenset(dates), ledger.version())
+
+
+def built_ledger_version(lake: Lake, table: Table) -> int | None:
+    """Give the ledger version that the table's newest build has read; None where it was never built."""
+    if not table_exists(lake, table):
+        return None
+    for commit in DeltaTable(lake.table(table)).history():
+        metadata = json.loads(commit.get("userMetadata") or "{}")
+        if LEDGER_VERSION in metadata:
+            return int(metadata[LEDGER_VERSION])
+    return None
+
+
+def _batches_at(lake: Lake, version: int) -> set[tuple[str, int]]:
+    try:
+        rows = DeltaTable(lake.table(LEDGER), version=version).to_pyarrow_table(columns=["query_id", "batch_id"])
+    except (DeltaError, OSError):  # that version was vacuumed away: build every day again
+        return set()
+    return {(row["query_id"], row["batch_id"]) for row in rows.to_pylist()}

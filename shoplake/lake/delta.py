@@ -1,0 +1,85 @@
+"""Delta tables in Spark: reads, appends that happen once, and replaced days."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import TableNotFoundError
+from pyspark.sql import DataFrame, SparkSession
+
+from shoplake.contract.render import spark_schema
+from shoplake.contract.tables import SILVER_EVENTS, Table
+from shoplake.errors import ConfigError
+from shoplake.lake.addresses import Lake
+from shoplake.settings import ShopSettings
+
+_TIME_ZONE_PROPERTY = "shoplake.time_zone"
+
+
+def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> None:
+    """Make the tables that are missing, empty, with the contract's columns (needs an active Spark session).
+
+    Raises:
+        ConfigError: the lake was built for another `shop.time_zone`.
+    """
+    check_time_zone(lake, shop)
+    for table in tables:
+        DeltaTable.create(
+            lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
+            description=table.description, partition_by=table.partition_by,
+            configuration={_TIME_ZONE_PROPERTY: shop.time_zone},
+        )
+
+
+def check_time_zone(lake: Lake, shop: ShopSettings) -> None:
+    """Refuse a lake whose days are those of another time zone; a lake that does not exist yet is fine."""
+    try:
+        stored = DeltaTable(lake.table(SILVER_EVENTS)).metadata().configuration.get(_TIME_ZONE_PROPERTY)
+    except TableNotFoundError:
+        return
+    if stored and stored != shop.time_zone:
+        raise ConfigError(
+            f"the lake {lake.root} holds days of {stored}, but shop.time_zone is {shop.time_zone}: every event_date "
+            f"would change. Set it back to {stored}, or build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, "
+            "with the stream and the historical files again"
+        )
+
+
+def read_delta(spark: SparkSession, lake: Lake, table: Table) -> DataFrame:
+    """Read a table's newest version."""
+    return spark.read.format("delta").load(lake.table(table))
+
+
+def append_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
+    """Append a batch's rows; the same (query_id, batch_id) again is skipped by Delta's transaction log."""
+    _write_once(rows, lake, table, query_id, batch_id).mode("append").save(lake.table(table))
+
+
+def replace_days_once(
+    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], query_id: str, batch_id: int,
+) -> None:
+    """Replace whole partitions by a batch's rows, in one commit; the same (query_id, batch_id) again is skipped."""
+    writer = _write_once(rows, lake, table, query_id, batch_id).mode("overwrite")
+    writer.option("replaceWhere", days_predicate(table, days)).save(lake.table(table))
+
+
+def replace_days(rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int]) -> None:
+    """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
+    rows.select(*table.column_names).write.format("delta").mode("overwrite").partitionBy(*_partitions(table)).option(
+        "replaceWhere", days_predicate(table, days)).option("userMetadata", json.dumps(metadata)).save(lake.table(table))
+
+
+def days_predicate(table: Table, days: Sequence[date]) -> str:
+    """Give the SQL condition that picks the partitions of `days`."""
+    listed = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(days))
+    return f"{table.partition_by} IN ({listed})"
+
+
+def _write_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int):  # type: ignore[no-untyped-def]
+    writer = rows.select(*table.column_names).write.format("delta").partitionBy(*_partitions(table))
+    return writer.option("txnAppId", query_id).option("txnVersion", batch_id)
+
+
+def _partitions(table: Table) -> tuple[str, ...]:
+    return (table.partition_by,) if table.partition_by else ()

@@ -1,0 +1,1 @@
+"""From raw records to silver: parse, validate, deduplicate, windows; DataFrame to DataFrame."""

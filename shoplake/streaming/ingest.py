@@ -1,0 +1,170 @@
+"""One micro-batch, from raw records to the ledger row; a stream's batch and a file's chunk go the same way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+
+from shoplake.contract.tables import (
+    BRONZE_EVENTS,
+    LEDGER,
+    SILVER_DUPLICATES,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    Table,
+)
+from shoplake.contract.render import spark_schema
+from shoplake.errors import ContractError
+from shoplake.lake.addresses import Lake
+from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
+from shoplake.lake.locks import INGEST, hold_lock
+from shoplake.quality.rules import JSON_VALID, Rule, event_rules
+from shoplake.settings import Settings
+from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
+from shoplake.streaming.parse import parse_records
+from shoplake.streaming.validate import judge_events
+from shoplake.streaming.windows import LIVE_WINDOWS, LiveWindow, add_windows, revenue_by_window
+
+INGEST_TABLES = (
+    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, *(live.table for live in LIVE_WINDOWS), LEDGER,
+)
+_PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE, SILVER_QUARANTINE))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch's identity, and where its records come from."""
+
+    query_id: str
+    batch_id: int
+    origin: str
+    topic: str
+
+
+def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Settings) -> dict[str, Any]:
+    """Take a batch into bronze, silver, duplicates, quarantine and live windows, and write its ledger row last.
+
+    Idempotent: the same batch again, from wherever an earlier try broke off, gives the same tables and the same ledger
+    row. Holds the lake's `ingest` lock.
+
+    Args:
+        records: partition, offset, key, value, headers, timestamp; read once.
+
+    Returns:
+        The ledger row.
+
+    Raises:
+        ContractError: the records are not one gapless range for each partition, or rows went astray.
+        LockError: another writer held the lock for lake.lock_timeout.
+    """
+    rules = event_rules(settings.quality, settings.shop)
+    with hold_lock(lake, INGEST, settings.lake.lock_timeout):
+        located = _with_coordinates(records, batch)
+        judged = judge_events(parse_records(located, settings.shop), rules).persist()
+        try:
+            return _ingest_judged(judged, batch, lake, rules)
+        finally:
+            judged.unpersist()
+
+
+def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rule, ...]) -> dict[str, Any]:
+    parts = judged.groupBy("partition").agg(
+        F.min("offset").alias("from_offset"), (F.max("offset") + 1).alias("until_offset"), F.count("*").alias("rows"),
+        F.collect_set(F.when(F.size("reasons") == 0, F.col("event_date"))).alias("dates"),
+    ).orderBy("partition").collect()
+    _check_gapless(parts, batch)
+    dates = sorted({day for part in parts for day in part["dates"]})
+    append_once(judged.withColumn("ingest_date", F.to_date("timestamp")), lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
+
+    silver = read_delta(judged.sparkSession, lake, SILVER_EVENTS)
+    known = silver.filter(days_predicate(SILVER_EVENTS, dates) if dates else "FALSE")
+    # The verdicts read silver, which is written next: a mere cache would be computed again after that write.
+    verdicts = assign_verdicts(judged, known).localCheckpoint(eager=False)
+    counts = _count_verdicts(verdicts, rules)
+    row = _ledger_row(batch, parts, counts, rules)
+    for verdict, table in _PLACES:
+        if counts[verdict]:
+            append_once(verdicts.filter(F.col("verdict") == verdict), lake, table, batch.query_id, batch.batch_id)
+    accepted = verdicts.filter(F.col("verdict") == SILVER)
+    for live in LIVE_WINDOWS:
+        _add_to_live_table(accepted, live, batch, lake)
+    _append_ledger_row(judged, row, batch, lake)
+    return row
+
+
+def _with_coordinates(records: DataFrame, batch: Batch) -> DataFrame:
+    return records.select(
+        F.lit(batch.origin).alias("origin"), F.lit(batch.topic).alias("topic"), "partition", "offset",
+        "key", "value", "headers", "timestamp",
+        F.lit(batch.query_id).alias("query_id"), F.lit(batch.batch_id).cast("bigint").alias("batch_id"),
+    )
+
+
+def _check_gapless(parts: Sequence[Row], batch: Batch) -> None:
+    for part in parts:
+        expected = part["until_offset"] - part["from_offset"]
+        if part["rows"] != expected:
+            raise ContractError(
+                f"batch {batch.batch_id} of {batch.topic}: partition {part['partition']} gave {part['rows']} records for "
+                f"the {expected} offsets {part['from_offset']} to {part['until_offset'] - 1}; nothing of this batch "
+                "is committed. Look at the topic with: python kafka/consumer.py --from-beginning"
+            )
+
+
+def _count_verdicts(verdicts: DataFrame, rules: tuple[Rule, ...]) -> dict[str, Any]:
+    def count(condition: Column) -> Column:
+        return F.count(F.when(condition, 1))
+
+    in_silver = F.col("verdict") == SILVER
+    return verdicts.agg(
+        F.count("*").alias("rows"), count(F.col("is_json")).alias("json_rows"),
+        *(count(F.col("verdict") == verdict).alias(verdict) for verdict, _ in _PLACES),
+        count(in_silver & F.col("is_late")).alias("late"),
+        *(count(F.array_contains("failed_rules", rule.name)).alias(f"rule_{rule.name}") for rule in rules),
+        F.sort_array(F.collect_set(F.when(in_silver, F.col("event_date")))).alias("dates"),
+    ).collect()[0].asDict()
+
+
+def _ledger_row(
+    batch: Batch, parts: Sequence[Row], counts: dict[str, Any], rules: tuple[Rule, ...],
+) -> dict[str, Any]:
+    records = sum(part["rows"] for part in parts)
+    placed = sum(counts[verdict] for verdict, _ in _PLACES)
+    if not records == counts["rows"] == placed:
+        raise ContractError(
+            f"batch {batch.batch_id} of {batch.topic}: {records} records in, but {placed} verdicts; its ledger row is "
+            "not written. Run: python utils/reconcile.py"
+        )
+    return {
+        "query_id": batch.query_id, "batch_id": batch.batch_id, "origin": batch.origin, "topic": batch.topic,
+        "ranges": [{name: part[name] for name in ("partition", "from_offset", "until_offset")} for part in parts],
+        "bronze_count": records, "silver_count": counts[SILVER], "duplicate_count": counts[DUPLICATE],
+        "quarantine_count": counts[QUARANTINE], "late_count": counts["late"],
+        "rules": [_rule_counts(rule, counts) for rule in rules], "event_dates": counts["dates"],
+    }
+
+
+def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:
+    failed = counts[f"rule_{rule.name}"]
+    asked = counts["rows"] if rule.name == JSON_VALID else counts["json_rows"]
+    return {"rule": rule.name, "passed": asked - failed, "failed": failed}
+
+
+def _add_to_live_table(accepted: DataFrame, live: LiveWindow, batch: Batch, lake: Lake) -> None:
+    added = revenue_by_window(accepted, live).localCheckpoint()
+    days: list[date] = [row["window_date"] for row in added.select("window_date").distinct().collect()]
+    if not days:
+        return
+    current = read_delta(accepted.sparkSession, lake, live.table).filter(days_predicate(live.table, days))
+    rows = add_windows(current, added, live)
+    replace_days_once(rows, lake, live.table, days, batch.query_id, batch.batch_id)
+
+
+def _append_ledger_row(judged: DataFrame, row: dict[str, Any], batch: Batch, lake: Lake) -> None:
+    rows = judged.sparkSession.createDataFrame([row], spark_schema(LEDGER))
+    append_once(rows, lake, LEDGER, batch.query_id, batch.batch_id)
+
+
