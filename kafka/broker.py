@@ -1,0 +1,246 @@
+"""Start, stop or look at the embedded broker: a real Apache Kafka in one JVM process, on loopback only.
+
+It is for the laptop and for tests (kafka.bootstrap_servers: embedded). Data is kept between starts under
+data/kafka; the port may move, and clients read it from the state file there. `status` exits 1 when nothing runs.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shoplake import embedded_broker, outcome
+from shoplake.embedded_broker import BrokerState
+from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, SourceError
+from shoplake.logs import configure_logging
+from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_settings
+
+_STOP_TIMEOUT = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the flags and run the action; give the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("start", "stop", "status"))
+    parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    flags = parser.parse_args(argv)
+    return outcome.run_to_exit_code(lambda: _run_action(flags.action, flags.profile, flags.json))
+
+
+def _run_action(action: str, profile: str | None, as_json: bool) -> int:
+    settings = load_settings(profile)
+    configure_logging(settings.log_level)
+    if settings.kafka.bootstrap_servers != EMBEDDED:
+        return _show_external(action, settings, as_json)
+    if action == "status":
+        state = _find_running(settings)
+        word = "running" if state else "stopped"
+    else:
+        settings.broker_path.mkdir(parents=True, exist_ok=True)
+        word, state = _start(settings) if action == "start" else _stop(settings)
+    running = state is not None and word != "stopped"
+    result: dict[str, Any] = {
+        "status": word, "running": running, "address": state.address if state and running else None,
+        "pid": state.pid if state else None, "started_at": state.started_at if state else None, "data": str(settings.broker_path),
+    }
+    where = f": {state.address}, process {state.pid}, since {state.started_at}" if state and running else ""
+    outcome.print_result(result, f"broker {word}{where}; data in {settings.broker_path}", as_json)
+    return EXIT_FAILURE if action == "status" and not running else EXIT_OK
+
+
+def _show_external(action: str, settings: Settings, as_json: bool) -> int:
+    address = settings.kafka.bootstrap_servers
+    if action != "status":
+        raise ConfigError(
+            f"kafka.bootstrap_servers of the profile {settings.profile} is {address}, an external broker, which this command "
+            f"does not {action}; set it to {EMBEDDED!r} for the embedded one"
+        )
+    topics = _list_topics(address, timeout=10)
+    result = {"status": "running" if topics is not None else "unreachable", "running": topics is not None, "address": address}
+    outcome.print_result(result, f"external broker {address}: {result['status']}", as_json)
+    return EXIT_OK if topics is not None else EXIT_FAILURE
+
+
+def _find_running(settings: Settings) -> BrokerState | None:
+    state = embedded_broker.read_state(settings.broker_state_path)
+    return state if state and state.find_process() else None
+
+
+def _start(settings: Settings) -> tuple[str, BrokerState]:
+    from filelock import FileLock, Timeout
+
+    # A second start waits for the first and finds its broker.
+    lock = FileLock(settings.broker_path / "broker.lock")
+    try:
+        with lock.acquire(timeout=settings.kafka.start_timeout + _STOP_TIMEOUT):
+            running = _find_running(settings)
+            if running:
+                return "already running", running
+            _clear_leftovers(settings)
+            return "started", _launch(settings)
+    except Timeout as error:
+        raise LockError(f"another start or stop of the broker in {settings.broker_path} does not end; wait and try again") from error
+
+
+def _stop(settings: Settings) -> tuple[str, None]:
+    from filelock import FileLock
+
+    with FileLock(settings.broker_path / "broker.lock", timeout=settings.kafka.start_timeout + _STOP_TIMEOUT):
+        running = _find_running(settings)
+        # First the file: who reads it from now on is told that no broker runs.
+        settings.broker_state_path.unlink(missing_ok=True)
+        if running:
+            _end_process(running)
+        _clear_leftovers(settings)
+    return "stopped", None
+
+
+def _launching_path(settings: Settings) -> Path:
+    return settings.broker_path / "launching.json"
+
+
+def _clear_leftovers(settings: Settings) -> None:
+    """End a broker whose `start` was killed before it could, and remove what dead ones wrote."""
+    settings.broker_state_path.unlink(missing_ok=True)
+    left = embedded_broker.read_state(_launching_path(settings))
+    if left:
+        _end_process(left)
+    _launching_path(settings).unlink(missing_ok=True)
+
+
+def _launch(settings: Settings) -> BrokerState:
+    from shoplake.installation import locate_installation
+    from shoplake.java import find_java
+
+    places = locate_installation(Path(sys.prefix))
+    if not any(places.kafka_jars.glob("kafka_*.jar")):
+        raise ConfigError(f"the embedded broker's jars are not in {places.kafka_jars}; run make setup")
+    search = find_java(os.environ, places.bundled_java)
+    for line in search.skipped:
+        print(f"skipped: {line}", file=sys.stderr)
+    port = embedded_broker.find_free_port(settings.kafka.port)
+    while (state := _launch_once(settings, search.java.command, places.kafka_jars, port)) is None:
+        port = embedded_broker.find_free_port(port + 1)
+    if port != settings.kafka.port:
+        print(f"port {settings.kafka.port} is taken; the broker listens on {port}", file=sys.stderr)
+    return state
+
+
+def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> BrokerState | None:
+    """Run the broker until it answers; None when another process took the port in the meantime."""
+    folder, log = settings.broker_path, settings.broker_path / "broker.log"
+    controller_port = embedded_broker.find_free_port(port + 1)
+    properties = folder / "server.properties"
+    properties.write_text(embedded_broker.render_properties(port, controller_port, folder / "log"))
+    log_start = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as output:
+        if not (folder / "log" / "meta.properties").exists():
+            _format_storage(embedded_broker.format_command(java, jars, embedded_broker.make_cluster_id(), properties), log)
+        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a TERM unwinds as Ctrl-C does
+        process = subprocess.Popen(  # noqa: S603
+            embedded_broker.broker_command(java, jars, properties), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True, cwd=folder,
+        )
+    try:
+        state = embedded_broker.describe_process(process.pid, port, controller_port)
+        embedded_broker.write_state(_launching_path(settings), state)
+        problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
+        tail = embedded_broker.read_tail(log, log_start)
+        if problem and "Address already in use" in tail:
+            _kill(process)
+            return None
+        if problem:
+            raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
+        _create_topics(state.address, PROJECT_ROOT / "kafka" / "topics.yaml", settings.kafka.start_timeout)
+        embedded_broker.write_state(settings.broker_state_path, state)
+    except BaseException:  # whatever interrupts a start leaves no broker behind
+        _kill(process)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        _launching_path(settings).unlink(missing_ok=True)
+    return state
+
+
+def _format_storage(command: list[str], log: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise SourceError(f"the broker's data folder {log.parent} cannot be formatted: {(done.stderr or done.stdout).strip()[-800:]}")
+
+
+def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: BrokerState, timeout: float) -> str | None:
+    """Give None when the broker answers, else what went wrong."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return f"ended at once with exit code {process.returncode}"
+        if embedded_broker.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None:
+            return None
+        time.sleep(0.1)
+    return f"did not answer on {state.address} within kafka.start_timeout ({timeout:g} s)"
+
+
+def _list_topics(address: str, timeout: float) -> list[str] | None:
+    """Ask the broker for its topics; None when it does not answer."""
+    import logging
+
+    from kafka.admin import KafkaAdminClient
+    from kafka.errors import KafkaError
+
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # not answering yet is no news
+    try:
+        client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=int(timeout * 1000), bootstrap_timeout_ms=int(timeout * 1000))
+    except KafkaError:
+        return None
+    try:
+        return list(client.list_topics())
+    except KafkaError:
+        return None
+    finally:
+        client.close()
+
+
+def _create_topics(address: str, file: Path, timeout: int) -> None:
+    """Create the topics of `file` that the broker does not have."""
+    import yaml
+    from kafka.admin import KafkaAdminClient, NewTopic
+
+    client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=timeout * 1000)
+    try:
+        existing = set(client.list_topics())
+        missing = [NewTopic(name, topic["partitions"], 1, topic_configs=topic["config"])
+                   for name, topic in yaml.safe_load(file.read_text()).items() if name not in existing]
+        if missing:
+            client.create_topics(missing, timeout_ms=timeout * 1000, wait_for_metadata=True)
+    finally:
+        client.close()
+
+
+def _end_process(state: BrokerState) -> None:
+    """Ask the broker to end; kill it when it does not within 20 s."""
+    import psutil
+
+    process = state.find_process()
+    if process is None:
+        return
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(_STOP_TIMEOUT)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
