@@ -1,0 +1,109 @@
+"""The source `events`: a CSV or Parquet file of the contract's own columns, as `producer.py --to-file` writes it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoplake.contract.events import V1_FIELDS, encode_event
+from shoplake.errors import SourceError
+from shoplake.sources.lines import UTF8, TextFile, read_lines, split_cells
+from shoplake.sources.records import ParsedRecord, unreadable
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_BATCH_ROWS = 8192
+
+
+def check_columns(path: Path, columns: tuple[str, ...]) -> None:
+    """Refuse a file that lacks a column of contract v1; columns that the contract does not know travel along.
+
+    Raises:
+        SourceError: a column is missing, or stands there twice.
+    """
+    missing = [name for name in V1_FIELDS if name not in columns]
+    if missing:
+        raise SourceError(
+            f"{path} is no file of events: it lacks the column(s) {', '.join(missing)}; it has {_shorten(columns)}. "
+            "For a file of another format name its --source"
+        )
+    if len(set(columns)) != len(columns):
+        raise SourceError(f"{path} has a column twice: {_shorten(columns)}")
+
+
+def _shorten(columns: tuple[str, ...]) -> str:
+    return ", ".join(columns)[:300]
+
+
+def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
+    """Give each line as an event whose values are the cells' text; an empty cell is an absent field.
+
+    The contract's text is UTF-8, so a line in another encoding is a bad line.
+    """
+    for line in read_lines(file):
+        cells = split_cells(line, UTF8)
+        if cells is None or len(cells) != len(file.header):
+            yield ParsedRecord(None, line, None, is_bad=True)
+        else:
+            yield _event_record({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file and check its columns.
+
+    Raises:
+        SourceError: missing, unreadable, no Parquet file, or other columns.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except pa.ArrowException as error:
+        raise SourceError(f"{path} is no readable Parquet file: {error}") from error
+    check_columns(path, tuple(file.schema_arrow.names))
+    return file
+
+
+def read_parquet_events(path: Path, file: pq.ParquetFile) -> Iterator[ParsedRecord]:
+    """Give each row as an event; decimals and times become the contract's text.
+
+    Raises:
+        SourceError: the file is damaged further on.
+    """
+    try:
+        with file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                for row in batch.to_pylist():
+                    yield _event_record({name: _json_ready(value) for name, value in row.items()})
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"the Parquet file {path} is damaged: {error}") from error
+
+
+def _json_ready(value: Any) -> Any:
+    if value is None or isinstance(value, str | bool | int | Decimal):
+        return value
+    if isinstance(value, datetime):
+        # A time without a zone keeps none: the rule event_time_valid rejects it, as it does in JSON.
+        return value if value.tzinfo else value.isoformat()
+    return str(value)
+
+
+def _event_record(event: dict[str, Any]) -> ParsedRecord:
+    user = event.get("user_id")
+    key = None if user is None else str(user).encode()
+    return ParsedRecord(key, encode_event(event), _epoch_ms(event.get("event_time")))
+
+
+def _epoch_ms(value: Any) -> int | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return None
+    return (value - _EPOCH) // _MILLISECOND

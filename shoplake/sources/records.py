@@ -1,0 +1,103 @@
+"""What every reader gives, and the counting that goes with it."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoplake.errors import SourceError
+
+# Key and value must fit into the broker's bound of 1 MiB for a record with its overhead.
+MAX_LINE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One record of a file, as the topic holds it.
+
+    Attributes:
+        offset: the record's number in the file, from 0; bad lines count.
+        key: the user, in UTF-8; None where no user could be read.
+        value: the contract's JSON, or the untouched bytes of a line that cannot be read as a record.
+        timestamp_ms: the event's own time, milliseconds since 1970, cut; between 0 and the moment of opening.
+    """
+
+    offset: int
+    key: bytes | None
+    value: bytes
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRecord:
+    """What a format's reader makes of one row.
+
+    `event_ms` is None where the time cannot be read; `is_bad` says that nothing can.
+    """
+
+    key: bytes | None
+    value: bytes
+    event_ms: int | None
+    is_bad: bool = False
+
+
+class SourceReader(Iterator[SourceRecord]):
+    """Iterate over a file's records once, in the file's order, in bounded memory.
+
+    The counts grow while reading and are final at the end.
+
+    Attributes:
+        record_count: records given so far, bad ones among them.
+        bad_lines: lines so far that could not be read as a record; they were given as they are, so that the rule
+            json_valid quarantines them. (A bad line that happens to be a JSON object is judged as the event it is.)
+        is_truncated: the compressed file ends in its middle; what could be read is given.
+    """
+
+    def __init__(self, path: Path, rows: Callable[[], Iterator[ParsedRecord]], now_ms: int, is_truncated: bool) -> None:
+        self.path = path
+        self.record_count = 0
+        self.bad_lines = 0
+        self.is_truncated = is_truncated
+        self._records = self._number(rows(), now_ms)
+
+    def __next__(self) -> SourceRecord:
+        """Give the next record.
+
+        Raises:
+            SourceError: at the end, if the file held no record, or not a single good one.
+        """
+        return next(self._records)
+
+    def _number(self, rows: Iterator[ParsedRecord], now_ms: int) -> Iterator[SourceRecord]:
+        last_ms = 0
+        for offset, row in enumerate(rows):
+            if row.event_ms is not None:
+                # The broker refuses records from the future; the event then fails event_time_not_future instead.
+                last_ms = min(max(row.event_ms, 0), now_ms)
+            self.record_count = offset + 1
+            self.bad_lines += row.is_bad
+            yield SourceRecord(offset, row.key, row.value, last_ms)
+        if self.record_count == 0:
+            raise SourceError(f"{self.path} holds a header but no record; nothing was read")
+        if self.bad_lines == self.record_count:
+            raise SourceError(
+                f"none of the {self.bad_lines} lines of {self.path} can be read as a record; is it the right --source?"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 (hex) of a file's bytes: the origin of the records read from it.
+
+    Raises:
+        SourceError: the file is missing or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> SourceError:
+    """Make the error for a file that the operating system does not let us read."""
+    return SourceError(f"cannot read the file {path}: {error.strerror or error}; give the path of a readable file")
