@@ -48,7 +48,7 @@ def build_gold_table(
             changed, version = changes.dates, changes.ledger_version
         else:  # other changed days still wait for their build: the version read stays what it was
             changed, version = frozenset(only), built_ledger_version(lake, gold.table)
-        days = gold.days_to_build(changed)
+        days = gold.days_to_build(changed) & (changes.all_dates | changed)
         if not days:
             return set()
         silver = read_delta(spark, lake, SILVER_EVENTS)

@@ -10,6 +10,7 @@ from shoplake.contract.events import FIELDS
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql.types import StructType
 
 
@@ -28,6 +29,17 @@ def spark_schema(table: Table) -> "StructType":
     from pyspark.sql.types import StructType
 
     return StructType.fromDDL(spark_ddl(table.columns))
+
+
+def arrow_schema(table: Table) -> "pa.Schema":
+    """Give the table's Arrow schema, for tables that delta-rs writes: scalar columns only."""
+    import pyarrow as pa
+
+    types = {
+        "STRING": pa.string(), "BOOLEAN": pa.bool_(), "INT": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(),
+        "DATE": pa.date32(), "TIMESTAMP": pa.timestamp("us", "UTC"),
+    }
+    return pa.schema([(column.name, types[column.type]) for column in table.columns])
 
 
 def duckdb_columns(columns: tuple[Column, ...]) -> dict[str, str]:

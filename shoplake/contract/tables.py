@@ -197,7 +197,7 @@ RUNS = Table(
      Column("silver_count", "BIGINT", "Rows of silver.events"),
      Column("duplicate_count", "BIGINT", "Rows of silver.duplicates"),
      Column("quarantine_count", "BIGINT", "Rows of silver.quarantine"),
-     Column("is_balanced", "BOOLEAN", "reconcile found no residual"),
+     Column("late_count", "BIGINT", "Rows of silver.events marked late"),
      Column("prediction_count", "BIGINT", "Rows of gold.demand_predictions for the run's as_of_date")),
     served=True,
 )

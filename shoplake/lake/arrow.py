@@ -41,3 +41,8 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> No
     write_deltalake(
         lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,
     )
+
+
+def text_literal(value: str) -> str:
+    """Write a text as an SQL literal for a predicate: delta-rs takes predicates as text only."""
+    return "'" + value.replace("'", "''") + "'"

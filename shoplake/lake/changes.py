@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
@@ -16,22 +17,23 @@ LEDGER_VERSION = "ledger_version"
 
 @dataclass(frozen=True)
 class Changes:
-    """Days with new rows in silver.events, and the ledger version that names them all (None: no ledger yet)."""
+    """Days with new rows in silver.events, all days that have rows, and the ledger version that names them (None: no ledger)."""
 
     dates: frozenset[date]
+    all_dates: frozenset[date]
     ledger_version: int | None
 
 
 def find_changes(lake: Lake, table: Table) -> Changes:
     """Compare the ledger with what the newest commits of `table` say they have read."""
     if not table_exists(lake, LEDGER):
-        return Changes(frozenset(), None)
+        return Changes(frozenset(), frozenset(), None)
     ledger = DeltaTable(lake.table(LEDGER))
     built = built_ledger_version(lake, table)
     known = set() if built is None else _batches_at(lake, built)
     rows = ledger.to_pyarrow_table(columns=["query_id", "batch_id", "event_dates"]).to_pylist()
-    dates = {day for row in rows if (row["query_id"], row["batch_id"]) not in known for day in row["event_dates"]}
-    return Changes(frozenset(dates), ledger.version())
+    new = [row for row in rows if (row["query_id"], row["batch_id"]) not in known]
+    return Changes(_dates_of(new), _dates_of(rows), ledger.version())
 
 
 def built_ledger_version(lake: Lake, table: Table) -> int | None:
@@ -51,3 +53,7 @@ def _batches_at(lake: Lake, version: int) -> set[tuple[str, int]]:
     except (DeltaError, OSError):  # that version was vacuumed away: build every day again
         return set()
     return {(row["query_id"], row["batch_id"]) for row in rows.to_pylist()}
+
+
+def _dates_of(rows: list[dict[str, Any]]) -> frozenset[date]:
+    return frozenset(day for row in rows for day in row["event_dates"])

@@ -6,7 +6,7 @@ from datetime import date
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import SILVER_EVENTS, Table
@@ -28,7 +28,7 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
         DeltaTable.create(
             lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
             description=table.description, partition_by=table.partition_by,
-            configuration={_TIME_ZONE_PROPERTY: shop.time_zone},
+            configuration={_TIME_ZONE_PROPERTY: shop.time_zone}, raise_if_key_not_exists=False,
         )
 
 
@@ -76,7 +76,7 @@ def days_predicate(table: Table, days: Sequence[date]) -> str:
     return f"{table.partition_by} IN ({listed})"
 
 
-def _write_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int):  # type: ignore[no-untyped-def]
+def _write_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> DataFrameWriter:
     writer = rows.select(*table.column_names).write.format("delta").partitionBy(*_partitions(table))
     return writer.option("txnAppId", query_id).option("txnVersion", batch_id)
 

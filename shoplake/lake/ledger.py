@@ -28,6 +28,21 @@ def committed_batches(lake: Lake, query_id: str) -> set[int]:
     return {row["batch_id"] for row in _rows(lake, "query_id", query_id)}
 
 
+def count_rows(lake: Lake) -> dict[str, int]:
+    """Sum the whole ledger: batches, offsets in, and rows to each place."""
+    totals = dict.fromkeys(("batches", "offsets", "silver", "duplicates", "quarantine", "late"), 0)
+    if not table_exists(lake, LEDGER):
+        return totals
+    for row in read_table(lake, LEDGER).to_pylist():
+        totals["batches"] += 1
+        totals["offsets"] += sum(taken["until_offset"] - taken["from_offset"] for taken in row["ranges"])
+        totals["silver"] += row["silver_count"]
+        totals["duplicates"] += row["duplicate_count"]
+        totals["quarantine"] += row["quarantine_count"]
+        totals["late"] += row["late_count"]
+    return totals
+
+
 def _rows(lake: Lake, column: str, value: str) -> list[dict[str, Any]]:
     if not table_exists(lake, LEDGER):
         return []

@@ -1,0 +1,149 @@
+"""The shop's daily run: the order of the platform's steps is written here, and only here.
+
+Wiring only: every step runs a shell by its path, as a command, in the platform's virtual environment.
+"""
+
+import os
+import shlex
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.providers.standard.operators.python import ShortCircuitOperator
+from airflow.sdk import DAG, Param
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from shoplake.settings import PROJECT_ROOT, load_settings
+
+SETTINGS = load_settings()
+ZONE = ZoneInfo(SETTINGS.shop.time_zone)
+SIMULATED_PROFILES = ("local", "dev")
+
+DOC = """
+### The shop's day, from events to forecasts
+
+1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the `history_days` before it
+2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger
+3. **build_gold**: the changed days of the gold tables
+4. **reconcile**: offsets = bronze = silver + duplicates + quarantine, or the run fails
+5. **publish** gold to the warehouse
+6. **train** weekly, or when there is no model yet
+7. **predict** the next week's demand
+8. **analytics**, and one row in `ops.runs`
+
+A run repeated for the same day changes no gold row. The day is the shop's day of the run's logical date, at the latest
+yesterday: today is not complete.
+"""
+
+
+def run_day(dag_run: Any) -> date:
+    """Give the shop day that a run is for."""
+    moment: datetime = dag_run.logical_date or dag_run.run_after
+    yesterday: date = dag_run.run_after.astimezone(ZONE).date() - timedelta(days=1)
+    return min(moment.astimezone(ZONE).date(), yesterday)
+
+
+def days_before(day: date, count: int) -> date:
+    """Give the day `count` days before `day`."""
+    return day - timedelta(days=count)
+
+
+def day_seed(day: date) -> int:
+    """Give the simulation's seed for a day: the same day is always the same events."""
+    return day.toordinal()
+
+
+def training_is_due(day: str) -> bool:
+    """Say whether to train: on the weekly training day, or when a model is missing."""
+    has_models = all((SETTINGS.model_path / model / "manifest.json").exists() for model in ("linear", "xgboost"))
+    return not has_models or date.fromisoformat(day).weekday() == SETTINGS.airflow.train_weekday
+
+
+def history_is_due() -> bool:
+    """Say whether the lake has no events yet."""
+    from shoplake.lake.addresses import Lake
+    from shoplake.lake.ledger import count_rows
+
+    return count_rows(Lake(SETTINGS.lake_root))["batches"] == 0
+
+
+def share_of_days(events: int, days: int, history_days: int) -> int:
+    """Give how many of the `events` of the history and the run's day fall on `days` of them."""
+    return max(1, round(events * days / (history_days + 1)))
+
+
+def command(*words: str) -> str:
+    """Write a shell's command line; templates in double braces stay as they are."""
+    return " ".join(word if "{{" in word else shlex.quote(word) for word in words)
+
+
+def simulation(days: str, first: str, last: str) -> str:
+    """Write the producer's command line for `days` days; the arguments are template expressions."""
+    return command(
+        "python", "kafka/producer.py", "--events", f"{{{{ share_of_days(params.events, {days}, params.history_days) }}}}",
+        "--from", f"{{{{ {first} }}}}", "--to", f"{{{{ {last} }}}}", "--seed", "{{ day_seed(run_day(dag_run)) }}")
+
+
+def shell_step(task_id: str, *commands: str, **options: Any) -> BashOperator:
+    """Make a task that runs commands one after the other in the project's root."""
+    return BashOperator(
+        task_id=task_id, bash_command=" && ".join(commands), cwd=str(PROJECT_ROOT), append_env=True,
+        env={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}, **options,
+    )
+
+
+with DAG(
+    "ecommerce_pipeline",
+    description="Events of one shop day: lake, gold, warehouse, forecast, analytics",
+    schedule=CronDataIntervalTimetable(SETTINGS.airflow.schedule, timezone=SETTINGS.airflow.time_zone),
+    start_date=datetime(2026, 1, 1, tzinfo=ZONE),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "retries": SETTINGS.airflow.retries,
+        "retry_delay": timedelta(seconds=SETTINGS.airflow.retry_delay),
+        "retry_exponential_backoff": True,
+        "execution_timeout": timedelta(seconds=SETTINGS.airflow.task_timeout),
+    },
+    params={
+        "events": Param(SETTINGS.airflow.events, type="integer", minimum=100, maximum=10_000_000,
+                        description="Events of the history and the run's day together; a day alone gets its share"),
+        "history_days": Param(SETTINGS.airflow.history_days, type="integer", minimum=0, maximum=3650,
+                              description="Days simulated before the run's own on an empty lake"),
+    },
+    user_defined_macros={
+        "run_day": run_day, "days_before": days_before, "day_seed": day_seed, "share_of_days": share_of_days},
+    doc_md=DOC,
+    tags=["shoplake"],
+) as dag:
+    DAY = "{{ run_day(dag_run) }}"
+
+    drain = shell_step("drain", command("spark-submit", "spark/streaming_pipeline.py", "--drain"))
+    build_gold = shell_step("build_gold", command("spark-submit", "spark/batch_processing.py"))
+    reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
+    publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"))
+    is_training_due = ShortCircuitOperator(
+        task_id="is_training_due", python_callable=training_is_due, op_args=[DAY], ignore_downstream_trigger_rules=False)
+    train = shell_step("train", command("python", "ml/train.py", "--as-of", DAY))
+    predict = shell_step(
+        "predict",
+        *(command("python", "ml/inference.py", "--as-of", DAY, "--model", model, "--horizon", "next_week", "--save-bq")
+          for model in ("seasonal_naive", "xgboost")),
+        trigger_rule="none_failed",
+    )
+    analytics = shell_step("analytics", command("python", "sql/run_analytics.py"))
+    record_run = shell_step("record_run", command(
+        "python", "utils/record_run.py", "--run-id", "{{ run_id }}", "--dag-id", "{{ dag.dag_id }}", "--day", DAY))
+
+    if SETTINGS.profile in SIMULATED_PROFILES:
+        is_history_due = ShortCircuitOperator(
+            task_id="is_history_due", python_callable=history_is_due, ignore_downstream_trigger_rules=False)
+        simulate_history = shell_step("simulate_history", simulation(
+            "params.history_days", "days_before(run_day(dag_run), params.history_days)", "days_before(run_day(dag_run), 1)"))
+        simulate_day = shell_step(
+            "simulate_day", simulation("1", "run_day(dag_run)", "run_day(dag_run)"), trigger_rule="none_failed")
+        is_history_due >> simulate_history >> simulate_day >> drain
+    drain >> build_gold >> reconcile >> publish >> is_training_due >> train >> predict >> analytics >> record_run
