@@ -50,16 +50,15 @@ def run_batch(arguments: argparse.Namespace) -> int:
     days = requested_days(arguments.first, arguments.last)
     from pyspark.sql import SparkSession
 
-    from shoplake.installation import check_spark_jars
     from shoplake.lake.addresses import Lake
-    from shoplake.lake.delta import create_tables
+    from shoplake.lake.delta import check_session, create_tables
     from shoplake.streaming.ingest import INGEST_TABLES
 
-    check_spark_jars()
     lake = Lake(settings.lake_root)
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").getOrCreate()
     try:
+        check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
         built = build(spark, lake, settings, days)

@@ -102,7 +102,7 @@ def describe_topic(settings: Settings) -> Topic:
             raise SourceError(f"the broker at {servers} has no topic {name!r} (kafka.topic); it has: {visible}. "
                               "Topics are made by: python kafka/broker.py start")
         partitions = [TopicPartition(name, part["partition_index"]) for part in known[name]["partitions"]]
-        consumer = KafkaConsumer(bootstrap_servers=servers)
+        consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
         try:
             ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
         finally:
@@ -132,16 +132,15 @@ def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool) -> di
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
-    from shoplake.installation import check_spark_jars
-    from shoplake.lake.delta import create_tables
+    from shoplake.lake.delta import check_session, create_tables
     from shoplake.streaming.ingest import INGEST_TABLES
 
-    check_spark_jars()
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").getOrCreate()
     totals = dict.fromkeys(("batches", "records", "silver", "duplicates", "quarantine"), 0)
     failures: list[Exception] = []
     try:
+        check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
         check_topic_is_the_same(lake, topic)
         records = read_topic(spark, settings, lake, topic)

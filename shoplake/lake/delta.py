@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import TableNotFoundError
@@ -11,10 +12,23 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import SILVER_EVENTS, Table
 from shoplake.errors import ConfigError
+from shoplake.installation import check_connectors
 from shoplake.lake.addresses import Lake
 from shoplake.settings import ShopSettings
 
 _TIME_ZONE_PROPERTY = "shoplake.time_zone"
+
+
+def check_session(spark: SparkSession) -> None:
+    """Refuse a session with a wrong connector on its class path, before it fails with a missing class.
+
+    Raises:
+        ConfigError: names the jar and what fits.
+    """
+    added = spark.sparkContext.getConf().get("spark.jars") or ""
+    core = spark.sparkContext._jvm.java.lang.Class.forName("org.apache.spark.SparkContext")
+    jars = Path(core.getProtectionDomain().getCodeSource().getLocation().getPath()).parent
+    check_connectors(jars, added.split(",") if added else ())
 
 
 def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> None:
