@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from shoplake import embedded_broker, outcome
 from shoplake.embedded_broker import BrokerState
@@ -38,33 +38,36 @@ def _run_action(action: str, profile: str | None, as_json: bool) -> int:
     configure_logging(settings.log_level)
     if settings.kafka.bootstrap_servers != EMBEDDED:
         return _show_external(action, settings, as_json)
-    if action == "status":
+    state: BrokerState | None
+    if action == "start":
+        word, state = _start(settings)
+    elif action == "stop":
+        _stop(settings)
+        word, state = "stopped", None
+    else:
         state = _find_running(settings)
         word = "running" if state else "stopped"
-    else:
-        settings.broker_path.mkdir(parents=True, exist_ok=True)
-        word, state = _start(settings) if action == "start" else _stop(settings)
-    running = state is not None and word != "stopped"
-    result: dict[str, Any] = {
-        "status": word, "running": running, "address": state.address if state and running else None,
-        "pid": state.pid if state else None, "started_at": state.started_at if state else None, "data": str(settings.broker_path),
+    result = {
+        "status": word, "running": state is not None, "address": state and state.address, "pid": state and state.pid,
+        "started_at": state and state.started_at, "data": str(settings.broker_path),
     }
-    where = f": {state.address}, process {state.pid}, since {state.started_at}" if state and running else ""
+    where = f": {state.address}, process {state.pid}, since {state.started_at}" if state else ""
     outcome.print_result(result, f"broker {word}{where}; data in {settings.broker_path}", as_json)
-    return EXIT_FAILURE if action == "status" and not running else EXIT_OK
+    return EXIT_FAILURE if action == "status" and state is None else EXIT_OK
 
 
 def _show_external(action: str, settings: Settings, as_json: bool) -> int:
     address = settings.kafka.bootstrap_servers
     if action != "status":
         raise ConfigError(
-            f"kafka.bootstrap_servers of the profile {settings.profile} is {address}, an external broker, which this command "
-            f"does not {action}; set it to {EMBEDDED!r} for the embedded one"
+            f"kafka.bootstrap_servers of the profile {settings.profile} is {address}, an external broker, which this "
+            f"command does not {action}; set it to {EMBEDDED!r} for the embedded one"
         )
-    topics = _list_topics(address, timeout=10)
-    result = {"status": "running" if topics is not None else "unreachable", "running": topics is not None, "address": address}
-    outcome.print_result(result, f"external broker {address}: {result['status']}", as_json)
-    return EXIT_OK if topics is not None else EXIT_FAILURE
+    running = _list_topics(address, timeout=10) is not None
+    status = "running" if running else "unreachable"
+    result = {"status": status, "running": running, "address": address}
+    outcome.print_result(result, f"external broker {address}: {status}", as_json)
+    return EXIT_OK if running else EXIT_FAILURE
 
 
 def _find_running(settings: Settings) -> BrokerState | None:
@@ -72,33 +75,42 @@ def _find_running(settings: Settings) -> BrokerState | None:
     return state if state and state.find_process() else None
 
 
-def _start(settings: Settings) -> tuple[str, BrokerState]:
+@contextmanager
+def _hold_lock(settings: Settings) -> Iterator[None]:
+    """Let one start or stop work at a time: a second start waits for the first and finds its broker."""
     from filelock import FileLock, Timeout
 
-    # A second start waits for the first and finds its broker.
+    settings.broker_path.mkdir(parents=True, exist_ok=True)
     lock = FileLock(settings.broker_path / "broker.lock")
     try:
-        with lock.acquire(timeout=settings.kafka.start_timeout + _STOP_TIMEOUT):
-            running = _find_running(settings)
-            if running:
-                return "already running", running
-            _clear_leftovers(settings)
-            return "started", _launch(settings)
+        lock.acquire(timeout=settings.kafka.start_timeout + _STOP_TIMEOUT)
     except Timeout as error:
-        raise LockError(f"another start or stop of the broker in {settings.broker_path} does not end; wait and try again") from error
+        raise LockError(
+            f"another start or stop of the broker in {settings.broker_path} does not end; wait for it and try again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _stop(settings: Settings) -> tuple[str, None]:
-    from filelock import FileLock
+def _start(settings: Settings) -> tuple[str, BrokerState]:
+    with _hold_lock(settings):
+        running = _find_running(settings)
+        if running:
+            return "already running", running
+        _clear_leftovers(settings)
+        return "started", _launch(settings)
 
-    with FileLock(settings.broker_path / "broker.lock", timeout=settings.kafka.start_timeout + _STOP_TIMEOUT):
+
+def _stop(settings: Settings) -> None:
+    with _hold_lock(settings):
         running = _find_running(settings)
         # First the file: who reads it from now on is told that no broker runs.
         settings.broker_state_path.unlink(missing_ok=True)
         if running:
-            _end_process(running)
+            embedded_broker.end_process(running, _STOP_TIMEOUT)
         _clear_leftovers(settings)
-    return "stopped", None
 
 
 def _launching_path(settings: Settings) -> Path:
@@ -110,7 +122,7 @@ def _clear_leftovers(settings: Settings) -> None:
     settings.broker_state_path.unlink(missing_ok=True)
     left = embedded_broker.read_state(_launching_path(settings))
     if left:
-        _end_process(left)
+        embedded_broker.end_process(left, _STOP_TIMEOUT)
     _launching_path(settings).unlink(missing_ok=True)
 
 
@@ -134,44 +146,47 @@ def _launch(settings: Settings) -> BrokerState:
 
 def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> BrokerState | None:
     """Run the broker until it answers; None when another process took the port in the meantime."""
-    folder, log = settings.broker_path, settings.broker_path / "broker.log"
+    folder = settings.broker_path
+    log = folder / "broker.log"
     controller_port = embedded_broker.find_free_port(port + 1)
     properties = folder / "server.properties"
     properties.write_text(embedded_broker.render_properties(port, controller_port, folder / "log"))
     log_start = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         if not (folder / "log" / "meta.properties").exists():
-            _format_storage(embedded_broker.format_command(java, jars, embedded_broker.make_cluster_id(), properties), log)
+            _format_storage(embedded_broker.format_command(java, jars, properties), folder)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a TERM unwinds as Ctrl-C does
         process = subprocess.Popen(  # noqa: S603
-            embedded_broker.broker_command(java, jars, properties), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            start_new_session=True, cwd=folder,
+            embedded_broker.broker_command(java, jars, properties), cwd=folder, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )
+    is_up = False
     try:
         state = embedded_broker.describe_process(process.pid, port, controller_port)
         embedded_broker.write_state(_launching_path(settings), state)
         problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
         tail = embedded_broker.read_tail(log, log_start)
         if problem and "Address already in use" in tail:
-            _kill(process)
             return None
         if problem:
             raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
         _create_topics(state.address, PROJECT_ROOT / "kafka" / "topics.yaml", settings.kafka.start_timeout)
         embedded_broker.write_state(settings.broker_state_path, state)
-    except BaseException:  # whatever interrupts a start leaves no broker behind
-        _kill(process)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        is_up = True
+        return state
+    finally:  # whatever ends a start early, Ctrl-C too, leaves no broker behind
+        if not is_up:
+            process.kill()
+            process.wait()
         _launching_path(settings).unlink(missing_ok=True)
-    return state
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _format_storage(command: list[str], log: Path) -> None:
+def _format_storage(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
-        raise SourceError(f"the broker's data folder {log.parent} cannot be formatted: {(done.stderr or done.stdout).strip()[-800:]}")
+        said = (done.stderr or done.stdout).strip()[-800:]
+        raise SourceError(f"the broker's data folder {folder} cannot be formatted: {said}")
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: BrokerState, timeout: float) -> str | None:
@@ -195,7 +210,8 @@ def _list_topics(address: str, timeout: float) -> list[str] | None:
 
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # not answering yet is no news
     try:
-        client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=int(timeout * 1000), bootstrap_timeout_ms=int(timeout * 1000))
+        client = KafkaAdminClient(
+            bootstrap_servers=address, request_timeout_ms=int(timeout * 1000), bootstrap_timeout_ms=int(timeout * 1000))
     except KafkaError:
         return None
     try:
@@ -220,26 +236,6 @@ def _create_topics(address: str, file: Path, timeout: int) -> None:
             client.create_topics(missing, timeout_ms=timeout * 1000, wait_for_metadata=True)
     finally:
         client.close()
-
-
-def _end_process(state: BrokerState) -> None:
-    """Ask the broker to end; kill it when it does not within 20 s."""
-    import psutil
-
-    process = state.find_process()
-    if process is None:
-        return
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(_STOP_TIMEOUT)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    process.kill()
-    process.wait()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The embedded broker's configuration, and the file in which it says that it runs.
+"""The embedded broker's configuration and commands, and the file in which it says that it runs.
 
-Nothing here starts a process or speaks Kafka: kafka/broker.py does.
+Nothing here starts a broker or speaks Kafka: kafka/broker.py does.
 """
 
 import base64
@@ -18,7 +18,8 @@ from shoplake.errors import ConfigError
 
 HOST = "127.0.0.1"
 _LAST_PORT = 65535
-_JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-Djava.awt.headless=true")
+# Ready in 2 s, with 300 MB and little CPU. The log holds what went wrong, and no more: it is never rotated.
+_JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN")
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,21 @@ class BrokerState:
 
 def describe_process(pid: int, port: int, controller_port: int) -> BrokerState:
     """Describe the running process `pid` as a broker."""
-    return BrokerState(
-        pid, psutil.Process(pid).create_time(), port, controller_port, datetime.now(UTC).isoformat(timespec="seconds"))
+    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    return BrokerState(pid, psutil.Process(pid).create_time(), port, controller_port, started_at)
+
+
+def end_process(state: BrokerState, timeout: float) -> None:
+    """Ask the broker to end, so that it writes its data down; kill it when it does not within `timeout` seconds."""
+    process = state.find_process()
+    if process is None:
+        return
+    process.terminate()
+    try:
+        process.wait(timeout)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(timeout)
 
 
 def read_state(file: Path) -> BrokerState | None:
@@ -82,7 +96,8 @@ def find_free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise ConfigError(f"no port is free from kafka.port {first} to {_LAST_PORT}; set a lower one (SHOPLAKE_KAFKA__PORT)")
+    raise ConfigError(
+        f"no port is free from {first} to {_LAST_PORT}; set a lower kafka.port (SHOPLAKE_KAFKA__PORT)")
 
 
 def is_listening(port: int) -> bool:
@@ -135,10 +150,10 @@ def render_properties(port: int, controller_port: int, log_dir: Path) -> str:
     return "".join(f"{key}={value}\n" for key, value in properties.items())
 
 
-def format_command(java: Path, jars: Path, cluster_id: str, properties_file: Path) -> list[str]:
-    """Give the command that formats an empty log folder."""
-    return [str(java), "-Xmx128m", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-cp", _class_path(jars), "kafka.tools.StorageTool",
-            "format", "--cluster-id", cluster_id, "--config", str(properties_file)]
+def format_command(java: Path, jars: Path, properties_file: Path) -> list[str]:
+    """Give the command that formats an empty log folder, under a new cluster id."""
+    return [str(java), *_JVM_OPTIONS, "-cp", _class_path(jars), "kafka.tools.StorageTool", "format",
+            "--cluster-id", make_cluster_id(), "--config", str(properties_file)]
 
 
 def broker_command(java: Path, jars: Path, properties_file: Path) -> list[str]:

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ _RETRIEVE_TIMEOUT = 900
 _JAR_PATTERN = "[artifact]-[revision](-[classifier]).[ext]"
 # Jars that bind to one Spark and one Scala version: <artifact>_<scala>-<version>.jar, with <organisation>_ before it
 # when --packages brought it.
-_CONNECTOR = re.compile(r"^(?:[\w.]+_)?(spark-(?:sql|streaming|token-provider)-kafka-0-10|delta-spark)(?:-assembly)?_([\d.]+)-(.+)\.jar$")
+_CONNECTOR = re.compile(
+    r"^(?:[\w.]+_)?(spark-(?:sql|streaming|token-provider)-kafka-0-10|delta-spark)(?:-assembly)?_([\d.]+)-(.+)\.jar$")
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,13 @@ def check_connectors(jars: Path, added: Sequence[str] = ()) -> None:
     names = [match[1] for match in found]
     if wrong:
         raise ConfigError(
-            f"wrong connector on Spark's class path {jars}: {', '.join(wrong)}. {core.name} needs _{fits[1]} and {fits[2]}.x. "
-            "Take it away and run make setup; spark-submit needs no --packages here"
+            f"wrong connector on Spark's class path {jars}: {', '.join(wrong)}. {core.name} needs "
+            f"_{fits[1]} and {fits[2]}.x. Take it away and run make setup; spark-submit needs no --packages here"
         )
     for name in ("delta-spark", "spark-sql-kafka-0-10"):
         if names.count(name) != 1:
-            raise ConfigError(f"Spark's class path {jars} holds {names.count(name)} copies of {name}, but needs one; run make setup")
+            raise ConfigError(
+                f"Spark's class path {jars} holds {names.count(name)} copies of {name}, but needs one; run make setup")
 
 
 def install_conf(source: Path, conf: Path, python: Path, bundled_java: Path) -> bool:
@@ -158,7 +159,7 @@ def _spark_env(python: Path, bundled_java: Path) -> str:
         "print(search.java.home)\n"
     )
     return (
-        "# Written by make setup. Spark's scripts read it: the same rule for Java as everywhere, also with no Java on PATH.\n"
+        "# Written by make setup. Spark's scripts read it, so that the rule for Java is the same as everywhere.\n"
         f"JAVA_HOME=$({shlex.quote(str(python))} -I -c {shlex.quote(code)}) || exit 2\n"
         "export JAVA_HOME\n"
         "# Without it Spark warns about the host's name at each start.\n"
@@ -180,11 +181,13 @@ def _run_ivy(command: list[str], ivy_file: Path) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_RETRIEVE_TIMEOUT, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"the jars of {ivy_file} did not arrive within {_RETRIEVE_TIMEOUT} s; run make setup again") from error
+        raise ConfigError(
+            f"the jars of {ivy_file} did not arrive within {_RETRIEVE_TIMEOUT} s; run make setup again") from error
     if done.returncode == 0:
         return
     said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     raise ConfigError(
-        f"the jars of {ivy_file} could not be retrieved (Ivy's exit code {done.returncode}). Is the network there, and does "
-        "https_proxy say the way out? Then run make setup again. Ivy's last lines:\n  " + "\n  ".join(said[-12:])
+        f"the jars of {ivy_file} could not be retrieved (Ivy's exit code {done.returncode}). Is the network there, "
+        "and does https_proxy say the way out? Then run make setup again. Ivy's last lines:\n  "
+        + "\n  ".join(said[-12:])
     )

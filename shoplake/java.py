@@ -60,7 +60,7 @@ def find_java(environ: Mapping[str, str], bundled_home: Path) -> JavaSearch:
 def install_bundled_java(wheel_home: Path, target: Path) -> None:
     """Make `target` a JAVA_HOME over the wheel's image whose `java` leaves out a module that the image lacks.
 
-    Spark asks for jdk.incubator.vector (faster linear algebra, unused here); without the module the JVM would not start.
+    Spark asks for jdk.incubator.vector (faster linear algebra, unused here), and a JVM without it does not start.
     """
     shutil.rmtree(target, ignore_errors=True)
     (target / "bin").mkdir(parents=True)
@@ -94,7 +94,8 @@ def _probe_java(command: Path, origin: str) -> Java | str:
     try:
         # The properties, because a shim on PATH does not tell its home, and vendors word -version differently.
         shown = subprocess.run(  # noqa: S603 - the user's own java
-            [command, "-XshowSettings:properties", "-version"], capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False,
+            [command, "-XshowSettings:properties", "-version"],
+            capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False,
         ).stderr
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{command} ({origin}) cannot be run: {getattr(error, 'strerror', None) or error}"

@@ -1,0 +1,72 @@
+# shoplake: make demo and make test are all that a machine with Python 3.11 needs. `make help` lists the rest.
+PYTHON ?= python3.11
+EVENTS ?= 50000
+UV_VERSION := 0.13.8
+VENV := $(CURDIR)/.venv
+PY := $(VENV)/bin/python
+SITE := $(VENV)/lib/python3.11/site-packages
+STAMP := $(VENV)/.setup-done
+PATHS_OF_CODE := shoplake $(wildcard kafka spark sql ml airflow dashboard gcp utils benchmarks) tests
+# A shell is a script of a top-level folder; airflow/ holds DAGs deeper down.
+SHELLS := $(wildcard kafka/*.py spark/*.py sql/*.py ml/*.py utils/*.py gcp/*.py dashboard/*.py airflow/dags/*.py airflow/plugins/*.py)
+COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock"
+
+# Plain commands find the right programs, inside every recipe.
+export PATH := $(VENV)/bin:$(PATH)
+export SPARK_HOME := $(SITE)/pyspark
+# Sets JAVA_HOME by the rule of shoplake.java, and says which Java it passed over.
+WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lock docs clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP)  ## Install Python packages, JVM jars, Spark's settings and a Java into .venv (quick when done)
+
+$(STAMP): requirements-dev.txt requirements.txt pyproject.toml spark/ivy.xml spark/spark-defaults.conf spark/log4j2.properties \
+		utils/install_runtime.py shoplake/installation.py shoplake/java.py
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "error: Python 3.11 is needed, and $(PYTHON) is none. Install it, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)" || \
+		{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3.11-venv" >&2; exit 2; }
+	@[ "$$("$(VENV)/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || "$(PY)" -m pip install --quiet uv==$(UV_VERSION)
+	"$(VENV)/bin/uv" pip install --python "$(PY)" -r requirements-dev.txt
+	"$(PY)" utils/install_runtime.py
+	@touch $@
+
+demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
+	@$(WITH_JAVA) KEEP=$(KEEP) "$(PY)" utils/demo.py --events $(EVENTS)
+
+test: setup  ## Run all tests
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests
+
+check: setup  ## Lint, types, import rules, layout, generated docs, secrets
+	ruff check $(PATHS_OF_CODE)
+	mypy shoplake
+	@# Apart, because with namespace packages mypy takes the folders kafka/ and airflow/ for the packages of that name.
+	mypy --no-namespace-packages --follow-imports=silent --cache-dir=.mypy_cache/shells $(SHELLS)
+	lint-imports
+	pytest -q -p no:cacheprovider tests/unit/test_layout.py
+	@$(MAKE) --no-print-directory _data-dictionary TO=$(VENV)/data_dictionary.md
+	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
+	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
+
+lock: setup  ## Pin the newest allowed closure in requirements.txt and requirements-dev.txt
+	$(COMPILE) --extra dev -o requirements-dev.txt
+	$(COMPILE) -c requirements-dev.txt -o requirements.txt
+	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
+	@for file in requirements.txt requirements-dev.txt; do \
+		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done
+
+docs: setup  ## Write docs/data_dictionary.md from the contract
+	@mkdir -p docs && $(MAKE) --no-print-directory _data-dictionary TO=docs/data_dictionary.md
+
+.PHONY: _data-dictionary
+_data-dictionary:
+	@"$(PY)" -c 'import sys; from shoplake.contract.render import data_dictionary; sys.stdout.write(data_dictionary())' > $(TO)
+
+clean:  ## Remove caches and build output; data/ and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log
+	find shoplake kafka spark sql ml airflow utils tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
