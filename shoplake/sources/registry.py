@@ -47,8 +47,9 @@ def open_source(path: Path, source: str, settings: Settings) -> SourceReader:
     csv_source = _SOURCES[source]
     if csv_source.currency not in (None, settings.shop.currency):
         raise ConfigError(
-            f"the source {source} is in {csv_source.currency}, but shop.currency is {settings.shop.currency}, and there "
-            f"are no exchange rates: every record would be quarantined. Set SHOPLAKE_SHOP__CURRENCY={csv_source.currency}"
+            f"the source {source} is in {csv_source.currency}, but shop.currency is {settings.shop.currency}: without "
+            "exchange rates every record would be quarantined. "
+            f"Set SHOPLAKE_SHOP__CURRENCY={csv_source.currency}"
         )
     now_ms = time.time_ns() // 1_000_000
     if source == EVENTS and path.suffix == _PARQUET:

@@ -1,0 +1,123 @@
+"""Shoppers of one day: visits in which they look, put into the cart, take out, order and cancel."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from shoplake.simulation.draws import Draws
+from shoplake.simulation.shop import Offer, Shop
+
+# No visit lasts longer, cancellations apart.
+LONGEST_VISIT = 3600
+
+# Running sums of the traffic by hour of the shop's day: quiet nights, peaks at lunch and in the evening.
+_HOURS = (1.5, 0.7, 0.4, 0.3, 0.3, 0.5, 1, 2, 3, 4, 5, 6, 7, 6.5, 5.5, 5, 5, 5.5, 6.5, 7.5, 8, 7, 5, 3)
+_HOURS_SUMMED = tuple(sum(_HOURS[:hour + 1]) for hour in range(24))
+
+_GUEST = 0.15
+_MOST_PRODUCTS = 8
+_NEXT_PRODUCT = 0.62
+_TO_CART = 0.5
+_OUT_OF_CART = 0.08
+_ORDER = 0.75
+_CANCEL = 0.06
+_CANCEL_AFTER = (600, 2 * 86_400)  # seconds
+
+
+class Activity(NamedTuple):
+    """One thing that a shopper did, to the second (since 1970)."""
+
+    second: int
+    event_type: str
+    user_id: str
+    product_id: str
+    category: str
+    price: Decimal
+    quantity: int
+    order_id: str | None
+    session_id: str
+    brand: str | None
+    is_guest: bool
+
+
+@dataclass(frozen=True)
+class ShopDay:
+    """A day of the shop in seconds since 1970; 23 or 25 hours long when the clocks change."""
+
+    day: date
+    start: int
+    end: int
+
+
+def shop_day(day: date, time_zone: ZoneInfo) -> ShopDay:
+    """Give the bounds of a shop's day."""
+    midnights = (datetime(each.year, each.month, each.day, tzinfo=time_zone) for each in (day, day + timedelta(days=1)))
+    start, end = (int(midnight.timestamp()) for midnight in midnights)
+    return ShopDay(day, start, end)
+
+
+def simulate_day(shop: Shop, day: ShopDay, count: int, latest: int, run: str, draws: Draws) -> list[Activity]:
+    """Give exactly `count` activities of visits that begin on this day, visit by visit.
+
+    A visit may run past midnight, and a cancellation may come two days later, but nothing comes after `latest`.
+
+    Args:
+        run: stands in session, order and guest ids, so that two runs never share one.
+    """
+    offer = shop.offer(day.day)
+    latest_start = min(day.end - 1, latest - LONGEST_VISIT)
+    activities: list[Activity] = []
+    visit = 0
+    while len(activities) < count:
+        start = day.start + int(_draw_moment(draws) * (latest_start - day.start))
+        activities += _simulate_visit(shop, offer, start, latest, f"{run}-{day.day:%y%m%d}-{visit}", draws)
+        visit += 1
+    return activities[:count]
+
+
+def _draw_moment(draws: Draws) -> float:
+    return (draws.pick(_HOURS_SUMMED) + draws.uniform()) / 24
+
+
+def _simulate_visit(shop: Shop, offer: Offer, start: int, latest: int, name: str, draws: Draws) -> list[Activity]:
+    is_guest = draws.chance(_GUEST)
+    user_id = f"guest-{name}" if is_guest else f"user-{draws.pick(shop.regulars):05d}"
+    second = start
+    cart: dict[int, int] = {}
+    activities: list[Activity] = []
+
+    def act(event_type: str, product: int, quantity: int, order_id: str | None = None) -> Activity:
+        activity = Activity(
+            second, event_type, user_id, shop.product_ids[product], shop.category(product, second),
+            offer.prices[product], quantity, order_id, f"s-{name}", shop.brands[product], is_guest,
+        )
+        activities.append(activity)
+        return activity
+
+    for _ in range(_MOST_PRODUCTS):
+        product = draws.pick(offer.attraction)
+        act("product_viewed", product, 1)
+        second += draws.between(5, 120)
+        if offer.in_stock[product] and product not in cart and draws.chance(_TO_CART):
+            cart[product] = _draw_quantity(shop.pack_sizes[product], draws)
+            act("add_to_cart", product, cart[product])
+            second += draws.between(5, 90)
+            if draws.chance(_OUT_OF_CART):
+                act("remove_from_cart", product, cart.pop(product))
+                second += draws.between(5, 30)
+        if not draws.chance(_NEXT_PRODUCT):
+            break
+    if cart and draws.chance(_ORDER):
+        second += draws.between(30, 300)
+        for line in [act("order_created", product, quantity, f"o-{name}") for product, quantity in cart.items()]:
+            if draws.chance(_CANCEL):
+                activities.append(line._replace(
+                    event_type="order_cancelled", second=min(line.second + draws.between(*_CANCEL_AFTER), latest)))
+    return activities
+
+
+def _draw_quantity(pack_size: int, draws: Draws) -> int:
+    quantity = draws.between(1, pack_size)
+    return quantity * draws.between(5, 20) if draws.chance(0.01) else quantity

@@ -1,0 +1,177 @@
+"""The right answers: every lake table that a run must give, from what was planted and nothing else.
+
+The sums are made here in plain Python over the typed events, on their own: no rule is asked, no JSON is read, no SQL of
+the pipeline is used.
+"""
+
+import hashlib
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from shoplake.contract.events import utc_text
+from shoplake.errors import SourceError
+from shoplake.simulation.records import Kind, SimulatedRecord, to_microseconds, utc_moment
+
+_WINDOWS = {
+    "silver.product_revenue_5min": (300_000_000, "product_id"),
+    "silver.category_revenue_1h": (3_600_000_000, "category"),
+}
+
+
+@dataclass
+class _Sales:
+    order_count: int = 0
+    units: int = 0
+    gross: Decimal = Decimal(0)
+    cancelled_units: int = 0
+    cancelled: Decimal = Decimal(0)
+    view_count: int = 0
+    cart_count: int = 0
+
+    @property
+    def net(self) -> Decimal:
+        return self.gross - self.cancelled
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        amount = event["price"] * event["quantity"]
+        match event["event_type"]:
+            case "order_created":
+                self.order_count += 1
+                self.units += event["quantity"]
+                self.gross += amount
+            case "order_cancelled":
+                self.cancelled_units += event["quantity"]
+                self.cancelled += amount
+            case "product_viewed":
+                self.view_count += 1
+            case "add_to_cart":
+                self.cart_count += 1
+
+    def measures(self) -> list[Any]:
+        """order_count, units, gross, cancelled_units, cancelled, net."""
+        return [self.order_count, self.units, money(self.gross), self.cancelled_units, money(self.cancelled),
+                money(self.net)]
+
+
+class Truth:
+    """Collect the right answers while the records pass.
+
+    Args:
+        parameters: what the run was asked for; stands in the document.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = dict(parameters)
+        self._bronze: list[str] = []
+        self._accepted: list[SimulatedRecord] = []
+        self._duplicates: list[list[str]] = []
+        self._quarantine: list[tuple[str, list[str]]] = []
+
+    def note(self, records: Iterable[SimulatedRecord]) -> Iterable[SimulatedRecord]:
+        """Hand the records on, noting each."""
+        for record in records:
+            self.add(record)
+            yield record
+
+    def add(self, record: SimulatedRecord) -> None:
+        """Note one record that was sent."""
+        sha256 = hashlib.sha256(record.value).hexdigest()
+        self._bronze.append(sha256)
+        if record.reasons:
+            self._quarantine.append((sha256, sorted(record.reasons)))
+        elif record.kind is Kind.DUPLICATE:
+            self._duplicates.append([record.event_date.isoformat(), record.event_id])
+        else:
+            self._accepted.append(record)
+
+    def document(self) -> dict[str, Any]:
+        """Give the right answers: for each table its rows as lists, in no promised order.
+
+        Money is text with four decimals, times are UTC with six, growth has six decimals.
+        """
+        dates_by_id = Counter(record.event_id for record in self._accepted)
+        return {
+            "parameters": self._parameters,
+            "rows": {"bronze.events": len(self._bronze), "silver.events": len(self._accepted),
+                     "silver.duplicates": len(self._duplicates), "silver.quarantine": len(self._quarantine)},
+            "late_count": sum(record.is_late for record in self._accepted),
+            "quarantine_by_reason": dict(Counter(reason for _, reasons in self._quarantine for reason in reasons)),
+            "reused_event_ids": sum(count > 1 for count in dates_by_id.values()),
+            "bronze.events": self._bronze,
+            "silver.events": [_silver_row(record) for record in self._accepted],
+            "silver.duplicates": self._duplicates,
+            "silver.quarantine": [list(row) for row in self._quarantine],
+            "gold.daily_sales": self._daily_sales(),
+            "gold.category_revenue": self._category_revenue(),
+            **{name: self._window(*window) for name, window in _WINDOWS.items()},
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the document as JSON.
+
+        Raises:
+            SourceError: the file cannot be written.
+        """
+        try:
+            path.write_text(json.dumps(self.document(), ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise SourceError(f"cannot write the right answers to {path}: {error.strerror or error}") from error
+
+    def _daily_sales(self) -> list[list[Any]]:
+        sales: defaultdict[tuple[date, str], _Sales] = defaultdict(_Sales)
+        last: dict[tuple[date, str], tuple[Any, str, str]] = {}
+        for record in self._accepted:
+            key = record.event_date, record.event["product_id"]
+            sales[key].add(record.event)
+            seen = record.event["event_time"], record.event_id, record.event["category"]
+            last[key] = max(last.get(key, seen), seen)
+        return [[day.isoformat(), product_id, last[day, product_id][2], *of_day.measures(), of_day.view_count,
+                 of_day.cart_count] for (day, product_id), of_day in sales.items()]
+
+    def _category_revenue(self) -> list[list[Any]]:
+        sales: defaultdict[tuple[date, str], _Sales] = defaultdict(_Sales)
+        for record in self._accepted:
+            sales[record.event_date, record.event["category"]].add(record.event)
+        rows = []
+        for (day, category), of_day in sales.items():
+            before = sales.get((day - timedelta(days=7), category))
+            base = None if before is None else before.net
+            rows.append([day.isoformat(), category, *of_day.measures(), None if base is None else money(base),
+                         growth(of_day.net, base)])
+        return rows
+
+    def _window(self, length_us: int, group: str) -> list[list[Any]]:
+        sales: defaultdict[tuple[int, str], _Sales] = defaultdict(_Sales)
+        for record in self._accepted:
+            if record.event["event_type"] in ("order_created", "order_cancelled"):
+                start = to_microseconds(record.event["event_time"]) // length_us * length_us
+                sales[start, record.event[group]].add(record.event)
+        return [[utc_text(utc_moment(start)), name, *of_window.measures()]
+                for (start, name), of_window in sales.items()]
+
+
+def _silver_row(record: SimulatedRecord) -> list[Any]:
+    event = record.event
+    return [record.event_date.isoformat(), record.event_id, event["event_type"], event["product_id"], event["category"],
+            money(event["price"]), event["quantity"], record.is_late, utc_text(event["event_time"]), event["user_id"]]
+
+
+def money(amount: Decimal) -> str:
+    """Write an amount with four decimals; it never has more."""
+    return f"{amount:.4f}"
+
+
+def growth(amount: Decimal, base: Decimal | None) -> str | None:
+    """Give (amount - base) / base with six decimals, halves away from zero; None unless the base is above 0."""
+    if base is None or base <= 0:
+        return None
+    millionths = (Fraction(amount) - Fraction(base)) / Fraction(base) * 10**6
+    rounded = (abs(millionths.numerator) * 2 + millionths.denominator) // (2 * millionths.denominator)
+    return f"{Decimal(rounded if millionths >= 0 else -rounded).scaleb(-6):.6f}"
