@@ -1,0 +1,196 @@
+"""Prove that nothing was lost and nothing doubled: offsets = ledger = bronze = silver + duplicates + quarantine.
+
+Every check is a query that gives the rows which break a guarantee, so an empty answer is the proof. Only coordinates,
+batch ids and identities are read, never a payload; DuckDB does the joins and spills them to disk when they are large.
+"""
+# ruff: noqa: S608 - every name that is put into a query stands in this file; no value is.
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from shoplake.contract.tables import BRONZE_EVENTS, LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
+from shoplake.lake.addresses import Lake
+from shoplake.lake.sql import connect_duckdb, select_table
+
+MAX_EXAMPLES = 5
+
+_SOURCES = {
+    "bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES, "quarantine": SILVER_QUARANTINE,
+    "ledger": LEDGER,
+}
+
+_EACH_ROOM = "\nUNION ALL\n".join(
+    f"SELECT '{room}' AS room, origin, \"partition\", \"offset\", query_id, batch_id FROM {room}"
+    for room in ("bronze", "silver", "duplicates", "quarantine")
+)
+# What several checks share: small tables, or the offenders alone.
+_PREPARATIONS = {
+    "ranges": """
+        SELECT query_id, batch_id, origin, r."partition" AS "partition", r.from_offset AS from_offset,
+          r.until_offset AS until_offset
+        FROM (SELECT query_id, batch_id, origin, unnest(ranges) AS r FROM ledger)""",
+    "batches": f"""
+        SELECT room, query_id, batch_id, origin, "partition", count(*) AS row_count, min("offset") AS first_offset,
+          max("offset") AS last_offset
+        FROM ({_EACH_ROOM}) GROUP BY ALL""",
+    "odd_coordinates": f"""
+        SELECT origin, "partition", "offset", count(*) FILTER (room = 'bronze') AS bronze_count,
+          count(*) FILTER (room <> 'bronze') AS verdict_count
+        FROM ({_EACH_ROOM}) GROUP BY origin, "partition", "offset" HAVING bronze_count <> 1 OR verdict_count <> 1""",
+}
+_RANGE_CHECK = """
+    SELECT origin, "partition", from_offset AS "offset", query_id, batch_id, covered_until
+    FROM (
+      SELECT *, coalesce(max(until_offset) OVER (
+        PARTITION BY origin, "partition" ORDER BY from_offset, until_offset
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+      ), 0) AS covered_until
+      FROM ranges WHERE from_offset <> until_offset
+    ) WHERE {problem}"""
+
+
+def _count_check(room: str, column: str) -> str:
+    return f"""
+        SELECT query_id, batch_id, {column} AS ledger_count, coalesce(counted, 0)::BIGINT AS counted
+        FROM ledger LEFT JOIN (
+          SELECT query_id, batch_id, sum(row_count) AS counted FROM batches WHERE room = '{room}' GROUP BY ALL
+        ) USING (query_id, batch_id) WHERE {column} <> coalesce(counted, 0)"""
+
+
+# Name of the check -> the rows that break it.
+_CHECKS = {
+    "bronze_coordinate_repeated": 'SELECT origin, "partition", "offset" FROM odd_coordinates WHERE bronze_count > 1',
+    "bronze_row_without_verdict":
+        'SELECT origin, "partition", "offset" FROM odd_coordinates WHERE bronze_count > 0 AND verdict_count = 0',
+    "verdict_without_bronze_row": 'SELECT origin, "partition", "offset" FROM odd_coordinates WHERE bronze_count = 0',
+    "several_verdicts": 'SELECT origin, "partition", "offset" FROM odd_coordinates WHERE verdict_count > 1',
+    "row_without_ledger": """
+        SELECT room, query_id, batch_id, sum(row_count)::BIGINT AS row_count
+        FROM batches ANTI JOIN ledger USING (query_id, batch_id) GROUP BY ALL""",
+    "ledger_key_repeated": "SELECT query_id, batch_id FROM ledger GROUP BY ALL HAVING count(*) > 1",
+    "ledger_batch_gap": """
+        SELECT query_id, batch_id, previous FROM (
+          SELECT query_id, batch_id, lag(batch_id, 1, -1) OVER (PARTITION BY query_id ORDER BY batch_id) AS previous
+          FROM (SELECT DISTINCT query_id, batch_id FROM ledger)
+        ) WHERE batch_id <> previous + 1""",
+    "ledger_range_inverted": """
+        SELECT query_id, batch_id, "partition", from_offset, until_offset FROM ranges
+        WHERE from_offset > until_offset""",
+    "ledger_range_gap": _RANGE_CHECK.format(problem="from_offset > covered_until"),
+    "ledger_range_overlap": _RANGE_CHECK.format(problem="from_offset < covered_until"),
+    # bronze_coordinate_repeated finds copies; so equal numbers between equal ends are equal sets.
+    "ledger_range_is_not_bronze": """
+        SELECT query_id, batch_id, origin, "partition", from_offset, until_offset, first_offset, last_offset,
+          coalesce(row_count, 0) AS row_count
+        FROM (SELECT * FROM ranges WHERE from_offset < until_offset)
+        FULL JOIN (SELECT * FROM batches SEMI JOIN ledger USING (query_id, batch_id) WHERE room = 'bronze')
+        USING (query_id, batch_id, origin, "partition")
+        WHERE NOT coalesce(row_count = until_offset - from_offset AND first_offset = from_offset
+          AND last_offset = until_offset - 1, false)""",
+    "ledger_bronze_count": _count_check("bronze", "bronze_count"),
+    "ledger_silver_count": _count_check("silver", "silver_count"),
+    "ledger_duplicate_count": _count_check("duplicates", "duplicate_count"),
+    "ledger_quarantine_count": _count_check("quarantine", "quarantine_count"),
+    "silver_key_repeated": "SELECT event_date, event_id FROM silver GROUP BY ALL HAVING count(*) > 1",
+    "kept_copy_not_in_silver": """
+        SELECT origin, "partition", "offset" FROM duplicates AS copy ANTI JOIN silver AS kept
+        ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
+          AND kept."offset" = copy.kept_offset AND kept.event_date = copy.event_date AND kept.event_id = copy.event_id
+        UNION ALL
+        SELECT origin, "partition", "offset" FROM (FROM quarantine WHERE kept_origin IS NOT NULL) AS copy
+        ANTI JOIN silver AS kept
+        ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
+          AND kept."offset" = copy.kept_offset""",
+}
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A broken guarantee: how many rows break it, and up to five of them."""
+
+    check: str
+    count: int
+    examples: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """What the lake holds, in rows, and every residual; `offsets` are the records in the ledger's ranges."""
+
+    offsets: int
+    bronze: int
+    silver: int
+    duplicates: int
+    quarantine: int
+    by_reason: dict[str, int]
+    reused_event_ids: int
+    residuals: tuple[Residual, ...]
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether no residual was found."""
+        return not self.residuals
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever ingested."""
+        return self.is_balanced and self.offsets == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the form that `--json` promises; by_reason may sum to more than rows: a record can fail several."""
+        return {
+            "offsets": self.offsets, "bronze": self.bronze, "silver": self.silver, "duplicates": self.duplicates,
+            "quarantine": {"rows": self.quarantine, "by_reason": self.by_reason},
+            "reused_event_ids": self.reused_event_ids,
+            "residuals": [{"check": residual.check, "count": residual.count, "examples": list(residual.examples)}
+                          for residual in self.residuals],
+            "balanced": self.is_balanced,
+        }
+
+
+def reconcile(lake: Lake) -> Reconciliation:
+    """Count what the lake holds and look for residuals.
+
+    The caller holds the `ingest` lock, so that nothing is under way. A missing lake or table counts as empty.
+    """
+    with connect_duckdb(lake) as connection:
+        for name, table in _SOURCES.items():
+            connection.execute(f"CREATE TEMP VIEW {name} AS {select_table(lake, table)}")
+        for name, query in _PREPARATIONS.items():
+            connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+        found = [_find_residual(connection, check, query) for check, query in _CHECKS.items()]
+        return Reconciliation(
+            offsets=_count(connection, "SELECT coalesce(sum(until_offset - from_offset), 0) FROM ranges"),
+            bronze=_count_rows(connection, "bronze"), silver=_count_rows(connection, "silver"),
+            duplicates=_count_rows(connection, "duplicates"), quarantine=_count_rows(connection, "quarantine"),
+            by_reason=dict(connection.execute(
+                "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM quarantine) GROUP BY 1 ORDER BY 1"
+            ).fetchall()),
+            reused_event_ids=_count(connection, """
+                SELECT count(*) FROM (
+                  SELECT event_id FROM silver GROUP BY event_id HAVING min(event_date) <> max(event_date)
+                )"""),
+            residuals=tuple(residual for residual in found if residual),
+        )
+
+
+def _find_residual(connection: duckdb.DuckDBPyConnection, check: str, query: str) -> Residual | None:
+    answer = connection.execute(
+        f"SELECT count(*) OVER () AS found, * FROM ({query}) ORDER BY ALL LIMIT {MAX_EXAMPLES}"
+    )
+    names = [column[0] for column in answer.description or ()]
+    rows = answer.fetchall()
+    if not rows:
+        return None
+    return Residual(check, rows[0][0], tuple(dict(zip(names[1:], row[1:], strict=True)) for row in rows))
+
+
+def _count_rows(connection: duckdb.DuckDBPyConnection, room: str) -> int:
+    return _count(connection, f"SELECT coalesce(sum(row_count), 0) FROM batches WHERE room = '{room}'")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0

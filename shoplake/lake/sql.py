@@ -1,0 +1,68 @@
+"""The lake in SQL without Spark: an in-memory DuckDB that sees the Delta tables of one lake and nothing else."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import duckdb
+
+from shoplake.contract.columns import Column
+from shoplake.contract.render import duckdb_columns
+from shoplake.contract.tables import Table
+from shoplake.errors import ConfigError
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import table_exists, text_literal
+
+MEMORY_LIMIT = "2GB"
+_EXTENSION_PACKAGE = "duckdb_extension_delta"
+
+
+def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB in UTC whose configuration is locked and whose file access ends at the lake's root.
+
+    Joins larger than `memory_limit` spill to the lake's `_spill` folder. The Delta extension comes from its wheel, so
+    nothing is downloaded.
+
+    Raises:
+        ConfigError: the lake is not on a local disk, or the extension's wheel for this DuckDB is not installed.
+    """
+    if not lake.is_local:
+        raise ConfigError(f"DuckDB reads a lake on a local disk, but lake.root is {lake.root}; use --profile local")
+    connection = duckdb.connect(":memory:", config={
+        "autoinstall_known_extensions": False, "autoload_known_extensions": False,
+        "memory_limit": memory_limit, "temp_directory": f"{lake.root}/_spill/{os.getpid()}",
+    })
+    connection.execute(f"LOAD {text_literal(str(_delta_extension()))}")
+    connection.execute("SET TimeZone = 'UTC'")
+    # The order matters: with external access off first, delta_scan itself would be refused.
+    connection.execute(f"SET allowed_directories = [{text_literal(lake.root)}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def select_table(lake: Lake, table: Table) -> str:
+    """Give a SELECT of the contract's columns from the table's newest version; without rows if it was never written."""
+    if not table_exists(lake, table):
+        return select_nothing(table.columns)
+    names = ", ".join(f'"{name}"' for name in table.column_names)
+    return f"SELECT {names} FROM delta_scan({text_literal(lake.table(table))})"  # noqa: S608 - names of the contract
+
+
+def select_nothing(columns: tuple[Column, ...]) -> str:
+    """Give a SELECT with the columns and their types, and no row."""
+    fields = ", ".join(f'CAST(NULL AS {type_}) AS "{name}"' for name, type_ in duckdb_columns(columns).items())
+    return f"SELECT {fields} WHERE false"
+
+
+def _delta_extension() -> Path:
+    spec = find_spec(_EXTENSION_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        file = Path(folder) / "extensions" / f"v{duckdb.__version__}" / "delta.duckdb_extension"
+        if file.is_file():
+            return file
+    raise ConfigError(
+        f"DuckDB {duckdb.__version__} finds no Delta extension: duckdb-extension-delta=={duckdb.__version__} "
+        "is not installed in this environment. Install it with: make setup"
+    )
