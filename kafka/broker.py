@@ -80,7 +80,12 @@ def _hold_lock(settings: Settings) -> Iterator[None]:
     """Let one start or stop work at a time: a second start waits for the first and finds its broker."""
     from filelock import FileLock, Timeout
 
-    settings.broker_path.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.broker_path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the broker's folder {settings.broker_path} cannot be made: {error.strerror}; set another data_dir"
+        ) from error
     lock = FileLock(settings.broker_path / "broker.lock")
     try:
         lock.acquire(timeout=settings.kafka.start_timeout + _STOP_TIMEOUT)
