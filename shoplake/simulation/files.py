@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, TextIO, cast
@@ -18,6 +18,7 @@ from shoplake.contract.events import FIELD_NAMES, FIELDS, PRICE_SCALE, PRICE_TYP
 from shoplake.errors import ConfigError, SourceError
 from shoplake.settings import Settings
 from shoplake.simulation.records import SimulatedRecord, sent_fields, to_microseconds
+from shoplake.simulation.streams import simulate_history
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 PARQUET_SUFFIX = ".parquet"
@@ -30,31 +31,30 @@ _ARROW_TYPES = {
 _SCHEMA = pa.schema([(field.name, _ARROW_TYPES[field.type]) for field in FIELDS])
 
 
-def file_settings(settings: Settings) -> Settings:
-    """Give the settings without what a file cannot hold: it knows no sending moment, and broken records are no rows."""
-    nothing = dict.fromkeys(("late_share", "out_of_order_share", "corrupt_share", "future_share"), 0.0)
-    return settings.model_copy(update={"simulation": settings.simulation.model_copy(update=nothing)})
+def simulate_file(
+    path: Path, first_day: date, last_day: date, events: int, seed: int, settings: Settings,
+) -> Iterator[SimulatedRecord]:
+    """Write a simulated history to a file, which appears at the end, and give its records as they will come out of it.
 
-
-def check_file_path(path: Path) -> None:
-    """Refuse a file name that says no format that can be written.
+    A file knows no sending moment, and a broken record is no row: there are duplicates and conflicts, but nothing late,
+    out of order, future-dated or corrupt.
 
     Raises:
-        ConfigError: neither CSV nor Parquet.
+        ConfigError: a file name that says no format, or days or shares that cannot be simulated.
+        SourceError: the file cannot be written.
     """
     if not path.name.endswith((*CSV_SUFFIXES, PARQUET_SUFFIX)):
         allowed = ", ".join((*CSV_SUFFIXES, PARQUET_SUFFIX))
         raise ConfigError(f"cannot tell the format of {path.name!r}; a file name ends in one of {allowed}")
+    nothing = dict.fromkeys(("late_share", "out_of_order_share", "corrupt_share", "future_share"), 0.0)
+    clean = settings.model_copy(update={"simulation": settings.simulation.model_copy(update=nothing)})
+    return _write_records(simulate_history(first_day, last_day, events, seed, clean), path)
 
 
-def as_file_records(records: Iterable[SimulatedRecord], path: Path) -> Iterator[SimulatedRecord]:
-    """Give the records as they will come out of the file `path`: the reader's values, sent when they happened."""
-    to_row = typed_row if path.name.endswith(PARQUET_SUFFIX) else text_row
-    for record in records:
-        yield replace(
-            record, value=encode_event(to_row(record.event)), is_late=False,
-            timestamp_ms=to_microseconds(record.event["event_time"]) // 1000,
-        )
+def _as_read(record: SimulatedRecord, row: Mapping[str, Any]) -> SimulatedRecord:
+    """Give the record as the file's reader will: the row's own encoding, sent when it happened."""
+    event_ms = to_microseconds(record.event["event_time"]) // 1000
+    return replace(record, value=encode_event(row), timestamp_ms=event_ms, is_late=False)
 
 
 def text_row(event: Mapping[str, Any]) -> dict[str, str | None]:
@@ -79,16 +79,11 @@ def typed_row(event: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: sent.get(name) for name in FIELD_NAMES}, "price": sent["price"].quantize(_FOUR_DECIMALS)}
 
 
-def write_records(records: Iterable[SimulatedRecord], path: Path) -> Iterator[SimulatedRecord]:
-    """Write each record's event to the file and hand the record on; the file appears whole, at the end.
-
-    Raises:
-        SourceError: the file cannot be written.
-    """
+def _write_records(records: Iterable[SimulatedRecord], path: Path) -> Iterator[SimulatedRecord]:
     part = path.with_name(f"{path.name}.part")
     write = _write_parquet if path.name.endswith(PARQUET_SUFFIX) else _write_csv
     try:
-        yield from write(records, part, path.suffix == ".gz")
+        yield from write(records, part)
         part.replace(path)
     except OSError as error:
         raise SourceError(f"cannot write the file {path}: {error.strerror or error}") from error
@@ -96,35 +91,37 @@ def write_records(records: Iterable[SimulatedRecord], path: Path) -> Iterator[Si
         part.unlink(missing_ok=True)
 
 
-def _write_csv(records: Iterable[SimulatedRecord], part: Path, is_gzip: bool) -> Iterator[SimulatedRecord]:
-    with _open_text(part, is_gzip) as file:
+def _write_csv(records: Iterable[SimulatedRecord], part: Path) -> Iterator[SimulatedRecord]:
+    with _open_text(part) as file:
         writer = csv.DictWriter(file, FIELD_NAMES, lineterminator="\n")
         writer.writeheader()
         for record in records:
-            writer.writerow(text_row(record.event))
-            yield record
+            row = text_row(record.event)
+            writer.writerow(row)
+            yield _as_read(record, row)
 
 
 @contextmanager
-def _open_text(part: Path, is_gzip: bool) -> Iterator[TextIO]:
-    if not is_gzip:
+def _open_text(part: Path) -> Iterator[TextIO]:
+    if not part.name.endswith(".gz.part"):
         with part.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
     # No name and no time in the gzip header: the same history is the same file, byte for byte.
-    with part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-        with io.TextIOWrapper(cast(IO[bytes], packed), encoding="utf-8", newline="") as text:
-            yield text
+    with (part.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+          io.TextIOWrapper(cast(IO[bytes], packed), encoding="utf-8", newline="") as text):
+        yield text
 
 
-def _write_parquet(records: Iterable[SimulatedRecord], part: Path, _: bool) -> Iterator[SimulatedRecord]:
+def _write_parquet(records: Iterable[SimulatedRecord], part: Path) -> Iterator[SimulatedRecord]:
     with pq.ParquetWriter(part, _SCHEMA) as writer:
         rows: list[dict[str, Any]] = []
         for record in records:
-            rows.append(typed_row(record.event))
+            row = typed_row(record.event)
+            rows.append(row)
             if len(rows) == _BATCH_ROWS:
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))
                 rows.clear()
-            yield record
+            yield _as_read(record, row)
         if rows:
             writer.write_table(pa.Table.from_pylist(rows, _SCHEMA))

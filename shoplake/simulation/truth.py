@@ -7,7 +7,7 @@ the pipeline is used.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -40,6 +40,7 @@ class _Sales:
         return self.gross - self.cancelled
 
     def add(self, event: Mapping[str, Any]) -> None:
+        """Count one event."""
         amount = event["price"] * event["quantity"]
         match event["event_type"]:
             case "order_created":
@@ -73,12 +74,6 @@ class Truth:
         self._accepted: list[SimulatedRecord] = []
         self._duplicates: list[list[str]] = []
         self._quarantine: list[tuple[str, list[str]]] = []
-
-    def note(self, records: Iterable[SimulatedRecord]) -> Iterable[SimulatedRecord]:
-        """Hand the records on, noting each."""
-        for record in records:
-            self.add(record)
-            yield record
 
     def add(self, record: SimulatedRecord) -> None:
         """Note one record that was sent."""
@@ -120,7 +115,7 @@ class Truth:
             SourceError: the file cannot be written.
         """
         try:
-            path.write_text(json.dumps(self.document(), ensure_ascii=False), encoding="utf-8")
+            path.write_text(json.dumps(self.document(), ensure_ascii=False, default=str), encoding="utf-8")
         except OSError as error:
             raise SourceError(f"cannot write the right answers to {path}: {error.strerror or error}") from error
 

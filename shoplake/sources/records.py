@@ -68,6 +68,13 @@ class SourceReader(Iterator[SourceRecord]):
         """
         return next(self._records)
 
+    def warnings(self) -> Iterator[str]:
+        """Give what a person should know about the records given so far."""
+        if self.bad_lines:
+            yield f"{self.path}: {self.bad_lines} lines cannot be read; they go to quarantine as they are (json_valid)"
+        if self.is_truncated:
+            yield f"{self.path} is cut off in its middle; what it still holds was read"
+
     def _number(self, rows: Iterator[ParsedRecord], now_ms: int) -> Iterator[SourceRecord]:
         last_ms = 0
         for offset, row in enumerate(rows):

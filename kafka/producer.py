@@ -1,0 +1,250 @@
+"""Send shop events to the topic: simulated ones, or a real file's.
+
+  python kafka/producer.py --events 1000 --delay 0.1                               simulate now
+  python kafka/producer.py --events 50000 --from 2026-08-01 --to 2026-10-31        simulate the past
+  python kafka/producer.py --replay data.csv --source online_retail                replay a file
+  python kafka/producer.py --events 50000 --from D --to D --to-file data.csv       simulate into a file, no broker
+
+--truth writes the right answers beside simulated events: every lake table that they must give.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from zoneinfo import ZoneInfo
+
+from shoplake.deliveries import Deliveries
+from shoplake.errors import EXIT_OK, ConfigError, SourceError
+from shoplake.logs import configure_logging
+from shoplake.outcome import EXIT_INTERRUPTED, print_result, run_to_exit_code
+from shoplake.settings import PROFILES, Settings, load_settings
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer, KafkaProducer
+
+    from shoplake.simulation import SimulatedRecord, Truth
+    from shoplake.sources import SourceReader, SourceRecord
+
+LOG = logging.getLogger("shoplake.producer")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the flags and run; give the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--events", type=positive, metavar="N", help="simulate so many records, planted faults included")
+    what.add_argument("--replay", type=Path, metavar="FILE", help="send a file's records")
+    parser.add_argument("--source", default="events", help="format of --replay: events (default), online_retail")
+    parser.add_argument("--limit", type=positive, metavar="N", help="replay only the first N records")
+    parser.add_argument("--from", dest="first", type=day, metavar="DAY", help="first shop day to simulate")
+    parser.add_argument("--to", dest="last", type=day, metavar="DAY", help="last shop day to simulate, before today")
+    parser.add_argument("--seed", type=int, help="decides what shoppers do (default: drawn, and told at the end)")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="write the right answers of the simulation as JSON")
+    parser.add_argument("--to-file", type=Path, metavar="FILE", help="write .csv[.gz] or .parquet instead of sending")
+    parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="seconds between records")
+    parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    flags = parser.parse_args(argv)
+    return run_to_exit_code(lambda: run(flags))
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def day(text: str) -> date:
+    """Read a day."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day; write YYYY-MM-DD") from None
+
+
+def run(flags: argparse.Namespace) -> int:
+    """Send or write what the flags ask for."""
+    settings = load_settings(flags.profile)
+    configure_logging(settings.log_level)
+    check_flags(flags, settings)
+    if flags.replay:
+        from shoplake.sources import open_source
+
+        reader = open_source(flags.replay, flags.source, settings)
+        return send(islice(reader, flags.limit), flags, settings, reader=reader)
+
+    from shoplake.simulation import Truth, simulate_file, simulate_history, simulate_live
+
+    if flags.seed is None:
+        flags.seed = time.time_ns() % 2**32
+    days = (flags.first, flags.last)
+    asked = {"seed": flags.seed, "events": flags.events, "from": flags.first, "to": flags.last}
+    truth = Truth(asked | settings.shop.model_dump()) if flags.truth else None
+    if flags.to_file:
+        return write_file(simulate_file(flags.to_file, *days, flags.events, flags.seed, settings), flags, truth)
+    if flags.first:
+        return send(simulate_history(*days, flags.events, flags.seed, settings), flags, settings, truth)
+    return send(simulate_live(flags.events, flags.seed, settings, now_ms), flags, settings, truth)
+
+
+def now_ms() -> int:
+    """Give the milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
+    """Refuse flags that contradict one another, before anything is opened."""
+    today = datetime.now(ZoneInfo(settings.shop.time_zone)).date()
+    simulation = {"--from": flags.first, "--to": flags.last, "--seed": flags.seed, "--truth": flags.truth,
+                  "--to-file": flags.to_file}
+    given = [name for name, value in simulation.items() if value is not None]
+    problems = [
+        (flags.replay and given, f"{', '.join(given)} belong to a simulation; leave them out, or give --events"),
+        (flags.limit and not flags.replay, "--limit belongs to --replay; --events N simulates exactly N records"),
+        ((flags.first is None) != (flags.last is None), "--from and --to go together; give both days, or none for now"),
+        (flags.last and flags.last >= today,
+         f"--to {flags.last} is not over yet: in {settings.shop.time_zone} it is {today}; give a day before it"),
+        (flags.to_file and not flags.first, "--to-file writes history: give --from and --to"),
+        (flags.seed is not None and flags.seed < 0, f"--seed {flags.seed} is negative; give 0 or more"),
+        (not 0 <= flags.delay <= 3600, f"--delay {flags.delay:g} is out of range; give 0 to 3600 seconds"),
+        *((path and not path.parent.is_dir(), f"the folder {path and path.parent} does not exist; make it first")
+          for path in (flags.truth, flags.to_file)),
+    ]
+    for is_wrong, message in problems:
+        if is_wrong:
+            raise ConfigError(message)
+
+
+def write_file(records: "Iterable[SimulatedRecord]", flags: argparse.Namespace, truth: "Truth | None") -> int:
+    """Write a simulated history to --to-file."""
+    for record in show_progress(records, flags.events):
+        if truth:
+            truth.add(record)
+    if truth:
+        truth.write(flags.truth)
+    result = {"file": flags.to_file, "records": flags.events, "seed": flags.seed, "truth": flags.truth}
+    print_result(result, f"wrote {flags.events} records to {flags.to_file} (seed {flags.seed})", flags.json)
+    return EXIT_OK
+
+
+def send(
+    records: "Iterable[SimulatedRecord] | Iterable[SourceRecord]", flags: argparse.Namespace, settings: Settings,
+    truth: "Truth | None" = None, reader: "SourceReader | None" = None,
+) -> int:
+    """Send the records, wait for the broker's word on each, and report; Ctrl-C ends it between two records."""
+    from kafka import KafkaConsumer, KafkaProducer
+
+    limit_ms = 1000 * settings.kafka.delivery_timeout
+    deliveries = Deliveries()
+    with closing(connect(KafkaConsumer, settings)) as observer, stop_on_signals() as stop:
+        check_topic(observer, settings)
+        producer = connect(KafkaProducer, settings, acks="all", enable_idempotence=True, delivery_timeout_ms=limit_ms,
+                           max_block_ms=limit_ms, linger_ms=20, batch_size=1 << 17)
+        try:
+            for record in show_progress(records, flags.events or flags.limit):
+                if stop.is_set() or not send_one(producer, record, deliveries, settings):
+                    break
+                if truth:
+                    truth.add(cast("SimulatedRecord", record))
+                stop.wait(flags.delay)
+        finally:
+            finish(producer, settings)
+        result = {**deliveries.summary(), "interrupted": stop.is_set(), "seed": flags.seed,
+                  "bad_lines": reader.bad_lines if reader else 0, "truth": flags.truth,
+                  "end_offsets": find_end_offsets(observer, settings.kafka.topic)}
+    for warning in reader.warnings() if reader else ():
+        LOG.warning(warning)
+    if truth and not deliveries.errors:
+        truth.write(flags.truth)
+    print_result(result, "\n".join(f"{name:>12}: {value}" for name, value in result.items()), flags.json)
+    deliveries.check()
+    return EXIT_INTERRUPTED if result["interrupted"] else EXIT_OK
+
+
+def connect(client: type, settings: Settings, **options: Any) -> Any:
+    """Connect within kafka.delivery_timeout."""
+    from kafka.errors import KafkaError
+
+    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
+    try:
+        return client(bootstrap_servers=servers.split(","), allow_auto_create_topics=False,
+                      bootstrap_timeout_ms=1000 * limit, request_timeout_ms=500 * limit, **options)
+    except KafkaError as error:
+        raise SourceError(f"no Kafka broker answers at {servers} within {limit} s (kafka.delivery_timeout): "
+                          f"{type(error).__name__}. Look at it with: python kafka/broker.py status") from error
+
+
+def check_topic(observer: "KafkaConsumer", settings: Settings) -> None:
+    """Refuse a topic that does not exist; sending must not create it with the broker's defaults."""
+    topic, topics = settings.kafka.topic, sorted(observer.topics())
+    if topic not in topics:
+        raise SourceError(f"the topic {topic!r} (kafka.topic) does not exist at {settings.bootstrap_servers}; there "
+                          f"are {', '.join(topics) or 'none'}. See kafka/topics.yaml and kafka/broker.py")
+
+
+def send_one(producer: "KafkaProducer", record: Any, deliveries: Deliveries, settings: Settings) -> bool:
+    """Hand one record to the client; False when there is no sense in going on."""
+    from kafka.errors import KafkaError
+
+    if deliveries.first_error or not deliveries.start(settings.kafka.delivery_timeout):
+        return False
+    try:
+        future = producer.send(settings.kafka.topic, record.value, record.key, timestamp_ms=record.timestamp_ms)
+    except KafkaError as error:
+        deliveries.fail(error)
+        return False
+    future.add_callback(deliveries.acknowledge).add_errback(deliveries.fail)
+    return True
+
+
+def finish(producer: "KafkaProducer", settings: Settings) -> None:
+    """Wait for the outstanding answers, at most kafka.delivery_timeout; what has none by then counts as an error."""
+    from kafka.errors import KafkaError
+
+    with suppress(KafkaError):
+        producer.flush(timeout=settings.kafka.delivery_timeout + 1)
+    producer.close(timeout=1)
+
+
+def find_end_offsets(observer: "KafkaConsumer", topic: str) -> dict[int, int] | None:
+    """Give the topic's end offsets by partition; None when the broker does not answer any more."""
+    from kafka import TopicPartition
+    from kafka.errors import KafkaError
+
+    with suppress(KafkaError):
+        ends = observer.end_offsets([TopicPartition(topic, number) for number in observer.partitions_for_topic(topic)])
+        return {partition.partition: ends[partition] for partition in sorted(ends)}
+    return None
+
+
+def show_progress(records: Iterable[Any], total: int | None) -> Iterable[Any]:
+    """Show a bar on stderr, if that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(records, total=total, unit=" records", unit_scale=True, file=sys.stderr, disable=None)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Let Ctrl-C and TERM end the sending between two records, so that all that was sent is accounted for."""
+    stop = threading.Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
