@@ -53,7 +53,7 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
-lock: setup  ## Pin the newest allowed closure in requirements.txt and requirements-dev.txt
+lock: setup  ## Pin the whole closure of pyproject.toml; what is pinned and still allowed stays
 	$(COMPILE) --extra dev -o requirements-dev.txt
 	$(COMPILE) -c requirements-dev.txt -o requirements.txt
 	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.

@@ -93,7 +93,8 @@ def test_a_life_of_a_broker(data_dir: Path) -> None:
     assert run_json("status")["address"] == first["address"]
 
     # It listens on loopback, and nowhere else.
-    hosts = {connection.laddr.ip.removeprefix("::ffff:") for connection in psutil.Process(first["pid"]).net_connections()
+    connections = psutil.Process(first["pid"]).net_connections()
+    hosts = {connection.laddr.ip.removeprefix("::ffff:") for connection in connections
              if connection.status == psutil.CONN_LISTEN}
     assert hosts == {"127.0.0.1"}
 
