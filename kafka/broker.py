@@ -161,7 +161,7 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Broke
         if not (folder / "log" / "meta.properties").exists():
             _format_storage(embedded_broker.format_command(java, jars, properties), folder)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a TERM unwinds as Ctrl-C does
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             embedded_broker.broker_command(java, jars, properties), cwd=folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )
@@ -188,7 +188,7 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Broke
 
 
 def _format_storage(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip()[-800:]
         raise SourceError(f"the broker's data folder {folder} cannot be formatted: {said}")

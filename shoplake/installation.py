@@ -179,7 +179,7 @@ def _read_marker(marker: Path) -> dict[str, list[str] | str]:
 
 def _run_ivy(command: list[str], ivy_file: Path) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_RETRIEVE_TIMEOUT, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_RETRIEVE_TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
         raise ConfigError(
             f"the jars of {ivy_file} did not arrive within {_RETRIEVE_TIMEOUT} s; run make setup again") from error

@@ -97,7 +97,7 @@ def _probe_java(command: Path, origin: str) -> Java | str:
     """Give the Java behind `command`, or why it is passed over."""
     try:
         # The properties, because a shim on PATH does not tell its home, and vendors word -version differently.
-        shown = subprocess.run(  # noqa: S603 - the user's own java
+        shown = subprocess.run(
             [command, "-XshowSettings:properties", "-version"],
             capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False,
         ).stderr
