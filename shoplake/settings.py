@@ -102,8 +102,9 @@ class XGBoostSettings(_Section):
 
 class MlSettings(_Section):
     model_dir: Path
-    min_history_days: PositiveInt
+    min_history_days: Annotated[int, Field(ge=30)]
     train_days: PositiveInt
+    max_training_rows: PositiveInt
     validation_days: PositiveInt
     features: FeatureSettings
     xgboost: XGBoostSettings

@@ -1,0 +1,120 @@
+"""Demand as a dense grid of products by days: what features and models see, and all that they see."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from shoplake.errors import ForecastError
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+# Products x days; four grids of 8 bytes stay below 3 GB.
+MAX_CELLS = 10**8
+# A series of one day says nothing about the next: fewer points than this fall back to the category.
+MIN_POINTS = 2
+
+
+@dataclass(frozen=True)
+class DemandHistory:
+    """Everything known at the end of one day, the cutoff, which is the grid's last column.
+
+    A model is given a history and nothing else, so it cannot look past the cutoff. Products stand in the order of
+    their first row in the history (then by id): the products known on an earlier day are a prefix, and `until` cuts
+    views, not copies.
+
+    Attributes:
+        units: units ordered, (products, days); 0 on days without a row.
+        amounts: gross amount, (products, days); NaN where the input had none.
+        last_sale: the newest day with units up to each day, (products, days), as a column number; -1 before the first.
+        category_codes: the category last seen up to each day, (products, days); -1 before the first row.
+        first_seen: column of each product's first row.
+        first_sale: column of each product's first day with units; the number of days if there was none.
+    """
+
+    first_day: date
+    product_ids: npt.NDArray[np.object_]
+    category_names: npt.NDArray[np.object_]
+    units: IntArray
+    amounts: FloatArray
+    last_sale: IntArray
+    category_codes: IntArray
+    first_seen: IntArray
+    first_sale: IntArray
+
+    @property
+    def days(self) -> int:
+        """Number of days from the first to the cutoff, both included."""
+        return int(self.units.shape[1])
+
+    @property
+    def cutoff(self) -> date:
+        """The last day known."""
+        return self.first_day + timedelta(days=self.days - 1)
+
+    @property
+    def points(self) -> IntArray:
+        """Length of each product's series, in days from its first sale to the cutoff."""
+        return self.days - self.first_sale
+
+    @property
+    def has_series(self) -> npt.NDArray[np.bool_]:
+        """Whether each product's series is long enough for a model."""
+        return self.points >= MIN_POINTS
+
+    @property
+    def categories(self) -> npt.NDArray[np.object_]:
+        """Each product's last category known at the cutoff."""
+        return self.category_names[self.category_codes[:, -1]]
+
+    def until(self, days: int) -> "DemandHistory":
+        """Give the history as it stood after its first `days` days: later columns and products are gone."""
+        if not 1 <= days <= self.days:
+            raise ForecastError(f"a history of {self.days} days cannot be cut to {days}")
+        known = int(np.searchsorted(self.first_seen, days, side="left"))
+        return DemandHistory(
+            self.first_day, self.product_ids[:known], self.category_names, self.units[:known, :days],
+            self.amounts[:known, :days], self.last_sale[:known, :days], self.category_codes[:known, :days],
+            self.first_seen[:known], np.minimum(self.first_sale[:known], days),
+        )
+
+
+def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
+    """Lay checked sales (`inputs.read_sales`) out as a dense grid up to and including `as_of`.
+
+    Raises:
+        ForecastError: the grid would not fit into memory: a date far off stretches it.
+    """
+    known = sales[sales["event_date"] <= pd.Timestamp(as_of)]
+    first_day = known["event_date"].min()
+    day = (known["event_date"] - first_day).dt.days.to_numpy()
+    first_seen = pd.Series(day).groupby(known["product_id"].to_numpy()).min()
+    order = np.lexsort((first_seen.index.to_numpy(str), first_seen.to_numpy()))
+    product_ids = first_seen.index.to_numpy(object)[order]
+    days = (pd.Timestamp(as_of) - first_day).days + 1
+    if days * len(product_ids) > MAX_CELLS:
+        raise ForecastError(
+            f"{len(product_ids)} products over {days} days from {first_day.date()} are more than {MAX_CELLS} "
+            "product-days: is there a date far in the past? Give a shorter history with --data"
+        )
+    row = pd.Index(product_ids).get_indexer(pd.Index(known["product_id"]))
+    category_codes, category_names = pd.factorize(known["category"], sort=True)
+    units = np.zeros((len(product_ids), days), dtype=np.int64)
+    units[row, day] = known["units"]
+    amounts = np.zeros(units.shape) if known["gross_amount"].notna().any() else np.full(units.shape, np.nan)
+    amounts[row, day] = known["gross_amount"]
+    last_sale = np.maximum.accumulate(np.where(units > 0, np.arange(days), -1), axis=1)
+    return DemandHistory(
+        first_day.date(), product_ids, np.asarray(category_names, dtype=object), units, amounts, last_sale,
+        _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
+        np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64),
+    )
+
+
+def _filled_forward(row: IntArray, day: IntArray, codes: IntArray, shape: tuple[int, ...]) -> IntArray:
+    grid = np.full(shape, -1, dtype=np.int64)
+    grid[row, day] = codes
+    newest = np.maximum.accumulate(np.where(grid >= 0, np.arange(shape[1]), 0), axis=1)
+    return np.take_along_axis(grid, newest, axis=1)

@@ -1,0 +1,153 @@
+"""The history that forecasts start from: a file or gold.daily_sales, checked before anything is computed."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from shoplake.contract.tables import DAILY_SALES
+from shoplake.errors import ConfigError, ForecastError
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table, table_exists
+
+REQUIRED = ("event_date", "product_id", "category", "units")
+AMOUNT = "gross_amount"
+# More units than this on one product-day are a fault of the data, not a demand.
+MAX_UNITS = 10**9
+_BUILD_GOLD = "Build it with: spark-submit spark/batch_processing.py, or give a file with --data"
+
+
+def read_sales(file: Path | None, lake: Lake) -> pd.DataFrame:
+    """Read and check the sales history from `file` (Parquet or CSV), or without one from gold.daily_sales.
+
+    One row per event_date and product_id: event_date (midnight timestamps), product_id, category, units (int64),
+    gross_amount (float64, NaN where the input has none).
+
+    Raises:
+        ForecastError: nothing to read, or rows that are no sales; the message names the column and a value.
+    """
+    if file is not None:
+        return check_sales(_read_file(file), str(file))
+    if not table_exists(lake, DAILY_SALES):
+        raise ForecastError(
+            f"no history to train on: the table {DAILY_SALES.name} does not exist yet in {lake.root}. {_BUILD_GOLD}"
+        )
+    return check_sales(read_table(lake, DAILY_SALES, (*REQUIRED, AMOUNT)), f"{DAILY_SALES.name} in {lake.root}")
+
+
+def _read_file(file: Path) -> pa.Table:
+    if not file.exists():
+        raise ForecastError(f"no such file: {file}. It must hold the columns {', '.join(REQUIRED)} and {AMOUNT}")
+    try:
+        if file.suffix == ".parquet":
+            table = pq.read_table(file)
+            return table.select([name for name in (*REQUIRED, AMOUNT) if name in table.column_names])
+        if file.name.endswith((".csv", ".csv.gz")):
+            # Identifiers and dates stay text: 00123 is a product, and NA may be one.
+            texts = {name: pa.string() for name in REQUIRED[:3]}
+            options = pyarrow.csv.ConvertOptions(column_types=texts, strings_can_be_null=False)
+            return pyarrow.csv.read_csv(file, convert_options=options)
+    except (pa.ArrowException, OSError) as error:
+        raise ForecastError(f"cannot read {file}: {error}") from error
+    raise ForecastError(f"cannot tell the format of {file}: its name must end in .parquet, .csv or .csv.gz")
+
+
+def check_sales(table: pa.Table, where: str) -> pd.DataFrame:
+    """Check a history and give it in the types of `read_sales`.
+
+    Args:
+        where: names the input in messages.
+
+    Raises:
+        ForecastError: missing columns, no rows, or values that cannot be sales.
+    """
+    missing = [name for name in REQUIRED if name not in table.column_names]
+    if missing:
+        raise ForecastError(
+            f"{where} lacks the column(s) {', '.join(missing)}; seen: {', '.join(table.column_names)}; "
+            f"needed: {', '.join(REQUIRED)}, and {AMOUNT} for prices"
+        )
+    if table.num_rows == 0:
+        raise ForecastError(f"no history to train on: {where} holds no rows. {_BUILD_GOLD}")
+    raw = _without_decimals(table).to_pandas()
+    sales = pd.DataFrame({
+        "event_date": _dates(raw["event_date"], where),
+        "product_id": _texts(raw["product_id"], where),
+        "category": _texts(raw["category"], where),
+        "units": _units(raw["units"], where),
+        AMOUNT: _amounts(raw[AMOUNT], where) if AMOUNT in raw else np.nan,
+    })
+    _refuse(sales.duplicated(["event_date", "product_id"]), sales["product_id"], where, "more than one row on a day",
+            "one row per event_date and product_id")
+    return sales
+
+
+def _without_decimals(table: pa.Table) -> pa.Table:
+    # Prices are features, not books: floats do, and pandas would hold each Decimal as an object.
+    fields = [field.with_type(pa.float64()) if pa.types.is_decimal(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
+def _refuse(is_bad: "pd.Series[bool]", values: "pd.Series[Any]", where: str, fault: str, allowed: str) -> None:
+    if is_bad.any():
+        raise ForecastError(
+            f"{where}: {int(is_bad.sum())} row(s) with {fault}, the first in row {int(is_bad.argmax()) + 1} "
+            f"({values.name} = {values[is_bad].iloc[0]!r}); allowed: {allowed}"
+        )
+
+
+def _dates(values: "pd.Series[Any]", where: str) -> "pd.Series[pd.Timestamp]":
+    dates = pd.to_datetime(values.astype(str), format="ISO8601", errors="coerce")
+    if dates.dtype.kind != "M" or getattr(dates.dtype, "tz", None) is not None:
+        _refuse(pd.Series(True, values.index), values, where, "an event_date with a time zone", "dates as YYYY-MM-DD")
+    _refuse(dates.isna() | (dates != dates.dt.normalize()), values, where, "an event_date that is no date",
+            "dates as YYYY-MM-DD")
+    return dates.astype("datetime64[ns]")
+
+
+def _texts(values: "pd.Series[Any]", where: str) -> "pd.Series[str]":
+    texts = values.astype(str)
+    _refuse(values.isna() | (texts == ""), values, where, f"an empty {values.name}", "a text")
+    return texts
+
+
+def _units(values: "pd.Series[Any]", where: str) -> "pd.Series[int]":
+    units = pd.to_numeric(values, errors="coerce").astype("float64")
+    is_bad = ~((units >= 0) & (units <= MAX_UNITS) & (units == np.floor(units)))
+    _refuse(is_bad, values, where, "units that are no demand", f"whole numbers from 0 to {MAX_UNITS}")
+    return units.astype("int64")
+
+
+def _amounts(values: "pd.Series[Any]", where: str) -> "pd.Series[float]":
+    texts = values.where(values.astype(str) != "")
+    amounts = pd.to_numeric(texts, errors="coerce").astype("float64")
+    is_bad = (amounts.isna() & texts.notna()) | (amounts < 0) | np.isinf(amounts)
+    _refuse(is_bad, values, where, f"a {AMOUNT} that is no amount", "numbers from 0")
+    return amounts
+
+
+def resolve_as_of(sales: pd.DataFrame, as_of: str | None) -> date:
+    """Give the last day to use: `as_of`, or by default the day before the newest, which may be a part day.
+
+    Args:
+        as_of: YYYY-MM-DD, as the flag was given.
+
+    Raises:
+        ConfigError: `as_of` is no date.
+        ForecastError: the history holds nothing up to that day, or ends before it.
+    """
+    first, newest = sales["event_date"].min().date(), sales["event_date"].max().date()
+    try:
+        day = date.fromisoformat(as_of) if as_of else newest - timedelta(days=1)
+    except ValueError as error:
+        raise ConfigError(f"--as-of {as_of!r} is no date; allowed: YYYY-MM-DD, from {first} to {newest}") from error
+    if day > newest:
+        raise ForecastError(f"--as-of {day} lies after the newest day of the history: there is {first} to {newest}")
+    if day < first:
+        raise ForecastError(f"no history to train on up to {day}: there is {first} to {newest}")
+    return day
