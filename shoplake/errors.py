@@ -30,7 +30,13 @@ class SourceError(ShoplakeError):
 
 
 class WarehouseError(ShoplakeError):
-    """A query was refused or failed in the warehouse."""
+    """A query or a publication failed in the warehouse."""
+
+
+class QueryRefusedError(WarehouseError):
+    """A statement that the warehouse does not run: its text or a parameter is wrong, and nothing was run."""
+
+    exit_code = EXIT_USAGE
 
 
 class ForecastError(ShoplakeError):

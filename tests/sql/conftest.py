@@ -105,24 +105,27 @@ def _encode(value: Any, type_name: str) -> Any:
         return z.Value(numeric_value=units.to_bytes((units.bit_length() // 8) + 1, "little", signed=True))
     if name == "DATE":
         return z.Value(date_value=(value - date(1970, 1, 1)).days)
-    field = {"INT64": "int64_value", "STRING": "string_value", "BOOL": "bool_value", "FLOAT64": "double_value",
-             "TIMESTAMP": "timestamp_value"}[name]
+    if name == "TIMESTAMP":
+        from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
+
+        moment = Timestamp()
+        moment.FromDatetime(value.astimezone(UTC))
+        return z.Value(timestamp_value=moment)
+    field = {"INT64": "int64_value", "STRING": "string_value", "BOOL": "bool_value", "FLOAT64": "double_value"}[name]
     return z.Value(**{field: value})
 
 
 def _decode(cell: Any, kind: str) -> Any:
-    field = {"DOUBLE": "double_value"}.get(kind, f"{kind.lower()}_value")
-    if kind == "ARRAY":
-        raise NotImplementedError("compare arrays element by element in SQL")
-    value = getattr(cell, field)
-    if value is None:
+    field = cell.WhichOneof("value")
+    if field is None:
         return None
+    value = getattr(cell, field)
     if kind == "NUMERIC":
         return Decimal(int.from_bytes(value, "little", signed=True)).scaleb(-9)
     if kind == "DATE":
         return date(1970, 1, 1) + timedelta(days=value)
     if kind == "TIMESTAMP":
-        return value if isinstance(value, datetime) else value.ToDatetime(UTC)
+        return value.ToDatetime(UTC)
     return value
 
 
@@ -130,6 +133,7 @@ def _evaluate(
     engine: Any, sql: str, parameters: Mapping[str, Any], tables: Tables,
 ) -> Answer:
     from zetasql import types as z
+    from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2
 
     language = _language()
     content: dict[str, Any] = {}
@@ -160,10 +164,13 @@ def _evaluate(
     prepared = engine.prepare_query(sql=sql, options=options, simple_catalog=catalog, table_content=content)
     identity = prepared.prepared.prepared_query_id
     try:
-        answer = engine.evaluate_query(prepared_query_id=identity, params=[
+        request = z.EvaluateQueryRequest(prepared_query_id=identity, params=[
             z.Parameter(name=name, value=_encode(value, _parameter_type(value)))
             for name, value in parameters.items()
         ])
+        # The raw answer: the wrapper's own conversion loses timestamps.
+        answer = engine.wasm_client.call_grpc_func(
+            "ZetaSqlLocalService_EvaluateQuery", request.to_proto(), local_service_pb2.EvaluateQueryResponse)
     finally:
         engine.unprepare_query(prepared_query_id=identity)
     kinds = [column.type.type_kind.name.removeprefix("TYPE_") for column in prepared.prepared.columns]

@@ -1,0 +1,153 @@
+"""The embedded warehouse: DuckDB in memory in each process, with views over the lake's Delta tables.
+
+A view is made anew for each query that reads it, so a long-lived reader sees a table as soon as it is built, no reader
+blocks a writer, and a table that is not built yet is empty but typed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Timer
+from typing import Self
+
+import duckdb
+import pyarrow as pa
+
+from shoplake.contract.tables import Table, View, find_table
+from shoplake.errors import QueryRefusedError, WarehouseError
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import table_exists
+from shoplake.lake.sql import connect_duckdb, select_nothing, select_table
+from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
+from shoplake.warehouse.googlesql import Query, Value, read_query
+from shoplake.warehouse.protocol import RELATIONS, Publication
+
+_BATCH_ROWS = 10_000
+
+
+class DuckDBWarehouse:
+    """A Warehouse over one lake on a local disk; nothing but the lake can be read, and nothing written."""
+
+    def __init__(self, lake: Lake, query_timeout: float) -> None:
+        """Open it; `query_timeout` is in seconds."""
+        self._lake = lake
+        self._timeout = query_timeout
+        self._connection = connect_duckdb(lake)
+        for statement in (*MACROS, "CREATE SCHEMA gold", "CREATE SCHEMA silver", "CREATE SCHEMA ops"):
+            self._connection.execute(statement)
+
+    def __enter__(self) -> Self:
+        """Keep it open for a block."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def query(self, sql: str, parameters: Mapping[str, Value] | None = None, limit: int | None = None) -> pa.Table:
+        """See Warehouse.query."""
+        query = read_query(sql, parameters or {}, RELATIONS)
+        text = write_duckdb(query)
+        _check_statement(text)
+        self._serve(query.tables)
+        with self._guarded():
+            reader = self._connection.execute(text, dict(query.parameters)).to_arrow_reader(_BATCH_ROWS)
+            return _take(reader, limit)
+
+    def explain(self, sql: str, parameters: Mapping[str, Value] | None = None) -> str:
+        """See Warehouse.explain."""
+        query = read_query(sql, parameters or {}, RELATIONS)
+        lines = [f"-- {name} is {self._describe(name)}" for name in query.tables]
+        lines += [f"-- ${name} is {value!s}" for name, value in query.parameters.items()]
+        return "\n".join([*lines, write_duckdb(query)])
+
+    def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:
+        """Check that each view opens with the contract's columns and types; a view serves the newest rows by itself."""
+        return tuple(self._check_served(relation) for relation in relations)
+
+    def _serve(self, names: Sequence[str]) -> None:
+        for name in names:
+            relation = _find_relation(name)
+            if isinstance(relation, View):
+                for table in relation.reads:
+                    self._create_view(table, select_table(self._lake, find_table(table)))
+                self._create_view(name, write_duckdb(_read_view(relation)))
+            else:
+                self._create_view(name, select_table(self._lake, relation))
+
+    def _create_view(self, name: str, select: str) -> None:
+        try:
+            self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {select}")
+        except duckdb.Error as error:
+            raise WarehouseError(f"{name} in {self._lake.root} cannot be served: {_first_line(error)}") from error
+
+    def _check_served(self, relation: Table | View) -> Publication:
+        self._serve([relation.name])
+        seen, promised = (self._columns(f"FROM {relation.name}"), self._columns(select_nothing(relation.columns)))
+        if seen != promised:
+            wrong = [f"{name} {type_}" for name, type_ in seen if (name, type_) not in promised]
+            raise WarehouseError(
+                f"{relation.name} in {self._lake.root} is not what the contract says: {', '.join(wrong)} "
+                f"against {', '.join(f'{name} {type_}' for name, type_ in promised)}"
+            )
+        with self._guarded():
+            rows = self._connection.execute(f"SELECT count(*) FROM {relation.name}").fetchall()  # noqa: S608 - a contract's
+        is_built = self._is_built(relation)
+        message = "the DuckDB views already serve it" if is_built else "not built yet: an empty view serves it"
+        return Publication(relation.name, int(rows[0][0]), message)
+
+    def _columns(self, select: str) -> list[tuple[str, str]]:
+        return [(name, type_) for name, type_, *_ in self._connection.execute(f"DESCRIBE {select}").fetchall()]
+
+    def _is_built(self, relation: Table | View) -> bool:
+        tables = [find_table(name) for name in relation.reads] if isinstance(relation, View) else [relation]
+        return all(table_exists(self._lake, table) for table in tables)
+
+    def _describe(self, name: str) -> str:
+        relation = _find_relation(name)
+        if isinstance(relation, View):
+            return f"a view over {', '.join(relation.reads)}"
+        return self._lake.table(relation) if self._is_built(relation) else "not built yet: no rows"
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        timer = Timer(self._timeout, self._connection.interrupt)
+        timer.start()
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise WarehouseError(
+                f"the query was stopped after {self._timeout:g} s (warehouse.query_timeout); ask for fewer days"
+            ) from error
+        except duckdb.Error as error:
+            raise WarehouseError(f"the query failed: {_first_line(error)}") from error
+        finally:
+            timer.cancel()
+
+
+def _find_relation(name: str) -> Table | View:
+    return next(relation for relation in RELATIONS if relation.name == name)
+
+
+def _read_view(view: View) -> Query:
+    return read_query(view.sql, {}, [find_table(name) for name in view.reads])
+
+
+def _check_statement(text: str) -> None:
+    """Let DuckDB itself say that the translation is one SELECT: a second lock on the same door."""
+    kinds = [statement.type for statement in duckdb.extract_statements(text)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise QueryRefusedError(f"the translation is not a single SELECT but {[kind.name for kind in kinds]}")
+
+
+def _take(reader: pa.RecordBatchReader, limit: int | None) -> pa.Table:
+    batches, count = [], 0
+    for batch in reader:
+        batches.append(batch)
+        count += batch.num_rows
+        if limit is not None and count >= limit:
+            break
+    return pa.Table.from_batches(batches, schema=reader.schema).slice(0, limit)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,190 @@
+"""GoogleSQL, the one dialect that queries are written in: what may run, and what its columns and types are.
+
+The list of constructs is closed. What stands in it was compared with Google's own engine, by results; a construct
+that is missing is refused by name, because sqlglot translates several of them silently wrong.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import OptimizeError, ParseError, TokenError
+from sqlglot.optimizer.annotate_types import annotate_types
+from sqlglot.optimizer.qualify import qualify
+from sqlglot.schema import MappingSchema
+
+from shoplake.contract.render import bigquery_type
+from shoplake.contract.tables import Table, View
+from shoplake.errors import QueryRefusedError
+
+DIALECT = "bigquery"
+Value = date | int | str | Decimal
+PARAMETER_TYPES: dict[type, str] = {date: "DATE", int: "INT64", str: "STRING", Decimal: "NUMERIC"}
+
+_STRUCTURE: tuple[type[exp.Expr], ...] = (
+    exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Qualify, exp.Order, exp.Ordered, exp.Limit,
+    exp.Offset, exp.With, exp.CTE, exp.Subquery, exp.Union, exp.Except, exp.Intersect, exp.Distinct, exp.Table,
+    exp.TableAlias, exp.Unnest, exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Paren, exp.Literal, exp.Null,
+    exp.Boolean, exp.Parameter, exp.Var, exp.DataType, exp.DataTypeParam, exp.Interval, exp.Window, exp.WindowSpec,
+    exp.Array, exp.Tuple,
+)
+_OPERATORS: tuple[type[exp.Expr], ...] = (
+    exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT,
+    exp.LTE, exp.Is, exp.In, exp.Between, exp.Exists, exp.Like, exp.DPipe, exp.NullSafeEQ, exp.NullSafeNEQ,
+)
+_FUNCTIONS: tuple[type[exp.Expr], ...] = (
+    exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least, exp.Cast, exp.TryCast, exp.SafeDivide,
+    exp.IntDiv, exp.Mod, exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sum, exp.Count, exp.CountIf,
+    exp.Avg, exp.Min, exp.Max, exp.AnyValue, exp.LogicalAnd, exp.LogicalOr, exp.RowNumber,
+    exp.Rank, exp.DenseRank, exp.Ntile, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue,
+    exp.LastValue, exp.CurrentDate, exp.Date, exp.DateAdd, exp.DateSub, exp.DateDiff, exp.DateTrunc, exp.WeekStart,
+    exp.Extract, exp.GenerateDateArray, exp.TimestampTrunc, exp.Concat, exp.Length,
+    exp.StartsWith, exp.EndsWith,
+)
+_ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
+_ALTERNATIVES: dict[type[exp.Expr], str] = {
+    exp.Format: "return the value itself, or CAST it AS STRING",
+    exp.Pivot: "write one SUM(IF(…)) for each column",
+    exp.ApproxTopK: "write GROUP BY with ORDER BY COUNT(*) DESC LIMIT n",
+    exp.ApproxDistinct: "write COUNT(DISTINCT …)",
+    exp.TimestampDiff: "write DATE_DIFF(DATE(…), DATE(…), DAY)",
+    exp.TimestampSub: "compare dates: DATE_SUB(DATE(…), INTERVAL n DAY)",
+    exp.TimestampAdd: "compare dates: DATE_ADD(DATE(…), INTERVAL n DAY)",
+}
+_HINT = "Allowed is one SELECT (WITH and UNION too) in GoogleSQL over the served tables"
+_DATE_PARTS = ("DAY", "WEEK", "WEEK(MONDAY)", "ISOWEEK", "MONTH", "QUARTER", "YEAR")
+_INTERVAL_PARTS = ("DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
+_EXTRACT_PARTS = ("DAY", "DAYOFWEEK", "DAYOFYEAR", "ISOWEEK", "ISOYEAR", "MONTH", "QUARTER", "YEAR", "HOUR", "MINUTE")
+_TIMESTAMP_PARTS = ("SECOND", "MINUTE", "HOUR", "DAY")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checked query: its tree with every column qualified and every type known, and the tables that it reads."""
+
+    tree: exp.Expr
+    tables: tuple[str, ...]
+    parameters: Mapping[str, Value]
+
+
+def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Table | View]) -> Query:
+    """Parse GoogleSQL, refuse all but one SELECT over `relations`, and resolve names and types.
+
+    Parameters stay parameters: their values are bound when the query runs, never written into its text.
+
+    Raises:
+        QueryRefusedError: something else than a single SELECT, an unknown table, column or parameter, or a construct
+            that is not proven to mean the same in both warehouses.
+    """
+    tree = _parse(sql)
+    tables = _check_tables(tree, relations)
+    for node in tree.walk():
+        _check_construct(node)
+    used = _bind(tree, parameters)
+    return Query(_resolve(tree, relations), tables, used)
+
+
+def _parse(sql: str) -> exp.Query:
+    try:
+        statements = [statement for statement in sqlglot.parse(sql, dialect=DIALECT) if statement is not None]
+    except (ParseError, TokenError) as error:
+        raise QueryRefusedError(f"this is no GoogleSQL that can be read: {_first_line(error)}. {_HINT}.") from error
+    if len(statements) != 1:
+        raise QueryRefusedError(f"seen: {len(statements)} statements. {_HINT}.")
+    statement = statements[0]
+    if not isinstance(statement, (exp.Select, exp.SetOperation, exp.Subquery)):
+        raise QueryRefusedError(f"seen: {statement.key.upper()}, in {sql.strip()[:60]!r}. {_HINT}.")
+    return statement
+
+
+def _check_tables(tree: exp.Query, relations: Sequence[Table | View]) -> tuple[str, ...]:
+    known = [relation.name for relation in relations]
+    named_here = {cte.alias for cte in tree.find_all(exp.CTE)}
+    read = []
+    for table in tree.find_all(exp.Table):
+        if not isinstance(table.this, exp.Identifier):
+            function = table.this.sql(DIALECT)[:60]
+            raise QueryRefusedError(f"seen: the table function {function}. {_HINT}: {', '.join(known)}.")
+        name = ".".join(part.name for part in table.parts)
+        if name in known:
+            read.append(name)
+        elif table.db or name not in named_here:
+            raise QueryRefusedError(f"seen: the table {name}. {_HINT}: {', '.join(known)}.")
+    return tuple(dict.fromkeys(read))
+
+
+def _check_construct(node: exp.Expr) -> None:
+    if type(node) not in _ALLOWED:
+        instead = _ALTERNATIVES.get(type(node), "write it with plain operators, CASE and the usual aggregates")
+        raise _unproven(_name_of(node), node, instead)
+    if isinstance(node, exp.Unnest) and node.args.get("offset"):
+        raise _unproven("UNNEST WITH OFFSET", node, "order by a column of your own")
+    if isinstance(node, exp.Extract):
+        _check_part(node, node.this, _EXTRACT_PARTS)
+    elif isinstance(node, (exp.DateTrunc, exp.DateDiff)):
+        _check_part(node, node.args.get("unit"), _DATE_PARTS)
+    elif isinstance(node, exp.TimestampTrunc):
+        _check_part(node, node.args.get("unit"), _TIMESTAMP_PARTS)
+        if node.args.get("zone"):
+            raise _unproven("TIMESTAMP_TRUNC in a time zone", node, "times are UTC; event_date is the shop's day")
+    elif isinstance(node, (exp.DateAdd, exp.DateSub)):
+        _check_part(node, node.args.get("unit"), _INTERVAL_PARTS)
+    elif isinstance(node, exp.Interval):
+        _check_part(node, node.args.get("unit"), _INTERVAL_PARTS)
+        if not isinstance(node.parent, exp.GenerateDateArray):
+            raise _unproven("INTERVAL arithmetic", node, "write DATE_ADD or DATE_SUB")
+    elif isinstance(node, exp.Like) and "\\" in node.expression.name:
+        raise _unproven("LIKE with an escape", node, "write STARTS_WITH or ENDS_WITH")
+    elif isinstance(node, exp.Date) and node.args.get("zone"):
+        raise _unproven("DATE in a time zone", node, "times are UTC; event_date is the shop's day")
+    elif isinstance(node, exp.CurrentDate) and node.this:
+        raise _unproven("CURRENT_DATE in a time zone", node, "pass the day as a parameter")
+
+
+def _name_of(node: exp.Expr) -> str:
+    if isinstance(node, exp.Anonymous):
+        return node.name.upper()
+    return node.sql_name() if isinstance(node, exp.Func) else node.key.upper()
+
+
+def _check_part(node: exp.Expr, part: exp.Expr | None, allowed: Sequence[str]) -> None:
+    name = part.sql(DIALECT).upper().strip("'") if part else "none"
+    if name not in allowed:
+        raise _unproven(f"{node.key.upper()} with {name}", node, f"take one of {', '.join(allowed)}")
+
+
+def _unproven(what: str, node: exp.Expr, instead: str) -> QueryRefusedError:
+    return QueryRefusedError(
+        f"{what} is not among the constructs that both warehouses are proven to answer alike, in "
+        f"{node.sql(DIALECT)[:80]}; instead, {instead}."
+    )
+
+
+def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
+    used: dict[str, Value] = {}
+    for node in list(tree.find_all(exp.Parameter)):
+        if node.name not in parameters:
+            raise QueryRefusedError(f"the query needs @{node.name}; give it with --param {node.name}=…")
+        value = used[node.name] = parameters[node.name]
+        if not isinstance(node.parent, exp.Limit):
+            node.replace(exp.cast(node.copy(), PARAMETER_TYPES[type(value)], dialect=DIALECT))
+    return used
+
+
+def _resolve(tree: exp.Query, relations: Sequence[Table | View]) -> exp.Expr:
+    schema = MappingSchema(dialect=DIALECT)
+    for relation in relations:
+        columns = {column.name: bigquery_type(column) for column in relation.columns}
+        schema.add_table(relation.name, columns)
+    try:
+        resolved = qualify(tree, schema=schema, dialect=DIALECT, quote_identifiers=False, identify=False)
+        return annotate_types(resolved, schema=schema, dialect=DIALECT)
+    except OptimizeError as error:
+        raise QueryRefusedError(f"{_first_line(error)} The columns stand in docs/data_dictionary.md.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

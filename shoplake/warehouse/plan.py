@@ -1,0 +1,21 @@
+"""What BigQuery would hold: its datasets and tables as DDL, from the contract."""
+
+from shoplake.contract.render import bigquery_ddl
+from shoplake.contract.tables import TABLES
+from shoplake.settings import GcpSettings
+
+
+def resolve_dataset(layer: str, gcp: GcpSettings) -> str:
+    """Give a layer's dataset as `project.dataset`; gold's is named by gcp.dataset_id, the others by their layer."""
+    dataset = gcp.dataset_id if layer == "gold" else layer
+    return f"{gcp.project_id}.{dataset}" if gcp.project_id else dataset
+
+
+def plan_bigquery(gcp: GcpSettings) -> tuple[str, ...]:
+    """Give the statements that make every dataset, then every served table; run again they change nothing."""
+    served = [table for table in TABLES if table.served]
+    datasets = dict.fromkeys(resolve_dataset(table.layer, gcp) for table in served)
+    return (
+        *(f"CREATE SCHEMA IF NOT EXISTS `{dataset}`\nOPTIONS(location='{gcp.location}')" for dataset in datasets),
+        *(bigquery_ddl(table, resolve_dataset(table.layer, gcp)) for table in served),
+    )

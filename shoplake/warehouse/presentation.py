@@ -1,0 +1,58 @@
+"""Answers as people and programs read them: cells, CSV, and the JSON form that run_analytics promises."""
+
+import csv
+import io
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from shoplake.warehouse.googlesql import Value
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FRACTIONS = ("growth", "share")
+
+
+def as_document(name: str, parameters: Mapping[str, Value], table: pa.Table) -> dict[str, Any]:
+    """Give `{"query", "parameters", "columns", "rows"}`; decimals, dates and times become strings in print."""
+    return {"query": name, "parameters": dict(parameters), "columns": table.column_names, "rows": rows_of(table)}
+
+
+def rows_of(table: pa.Table) -> list[list[Any]]:
+    """Give the rows as Python values."""
+    return [list(row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+
+def as_csv(table: pa.Table) -> str:
+    """Write the table as CSV (RFC 4180, with a header); NULL is empty.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay as they are.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.column_names)
+    writer.writerows([_csv_cell(value) for value in row] for row in rows_of(table))
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+def format_cell(column: str, value: Any) -> str:
+    """Write one value for a person: two decimals for amounts, per cent for growth and shares, times to the second."""
+    if value is None:
+        return "–"
+    if isinstance(value, Decimal) and any(word in column for word in _FRACTIONS):
+        return f"{value:+.1%}" if "growth" in column else f"{value:.1%}"
+    if isinstance(value, (Decimal, float)):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    return str(value)

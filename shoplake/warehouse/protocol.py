@@ -1,0 +1,49 @@
+"""What every warehouse answers, whether DuckDB on the lake or BigQuery."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import pyarrow as pa
+
+from shoplake.contract.tables import TABLES, VIEWS, Table, View
+from shoplake.warehouse.googlesql import Value
+
+RELATIONS: tuple[Table | View, ...] = (*(table for table in TABLES if table.served), *VIEWS)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A table that readers can query: how many rows they see, and how it came there."""
+
+    table: str
+    row_count: int
+    message: str
+
+
+class Warehouse(Protocol):
+    """A read-only place to ask GoogleSQL questions of the served tables, and the door through which they are served."""
+
+    def query(self, sql: str, parameters: Mapping[str, Value] | None = None, limit: int | None = None) -> pa.Table:
+        """Run one SELECT and give at most `limit` rows.
+
+        Raises:
+            QueryRefusedError: the text is not a single SELECT over the served tables.
+            WarehouseError: the query failed or took longer than warehouse.query_timeout.
+        """
+
+    def explain(self, sql: str, parameters: Mapping[str, Value] | None = None) -> str:
+        """Give the text that would run, with the names of tables resolved; runs nothing."""
+
+    def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:
+        """Serve the newest rows of `relations` to readers; again for unchanged rows changes nothing.
+
+        Raises:
+            WarehouseError: a table is not what the contract says.
+        """
+
+    def __enter__(self) -> Self:
+        """Keep it open for a block."""
+
+    def __exit__(self, *error: object) -> None:
+        """Free what it holds."""
