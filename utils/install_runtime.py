@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -93,8 +94,11 @@ def _trust_options(store: Path) -> list[str]:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.serialization import pkcs12
 
-    authorities = [pkcs12.PKCS12Certificate(certificate, f"authority-{number}".encode()) for number, certificate in
-                   enumerate(x509.load_pem_x509_certificates(Path(bundle).read_bytes()))]
+    with warnings.catch_warnings():  # a machine's bundle may hold old authorities with odd serial numbers
+        warnings.simplefilter("ignore")
+        certificates = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
+    authorities = [pkcs12.PKCS12Certificate(certificate, f"authority-{number}".encode())
+                   for number, certificate in enumerate(certificates)]
     store.write_bytes(pkcs12.serialize_java_truststore(
         authorities, serialization.BestAvailableEncryption(_TRUST_STORE_PASSWORD.encode())))
     return [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStoreType=PKCS12",
