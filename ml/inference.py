@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags = parser.parse_args(argv)
     if flags.export and (flags.export[0] not in FORMATS or len(flags.export) > 2):
-        parser.error(f"argument --export: {' '.join(flags.export)!r}; allowed: {' or '.join(FORMATS)}, then a path or nothing")
+        parser.error(f"argument --export: {flags.export}; allowed: {' or '.join(FORMATS)}, then a path if any")
     return run_to_exit_code(lambda: _run(load_settings(flags.profile), flags))
 
 
@@ -84,8 +84,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
 
 def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaster":
-    from shoplake.forecasting.artifact import load_model
     from shoplake.forecasting import models
+    from shoplake.forecasting.artifact import load_model
 
     if name in BASELINES:
         return next(baseline for baseline in models.BASELINES if baseline.name == name)
