@@ -202,6 +202,8 @@ def batch_writer(
 
     def write_batch(records: "DataFrame", batch_id: int) -> None:
         started = time.monotonic()
+        # Spark turns it off for a stream's own plan, which keeps state; a batch's tables are plain and gain from it.
+        records.sparkSession.conf.set("spark.sql.adaptive.enabled", "true")
         try:
             query_id = checkpoint_query_id(lake)
             if query_id is None:

@@ -67,21 +67,21 @@ def read_delta(spark: SparkSession, lake: Lake, table: Table) -> DataFrame:
 
 def append_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
     """Append a batch's rows; the same (query_id, batch_id) again is skipped by Delta's transaction log."""
-    _write_once(rows, lake, table, query_id, batch_id).mode("append").save(lake.table(table))
+    _write_once(rows, table, query_id, batch_id).mode("append").save(lake.table(table))
 
 
 def replace_days_once(
     rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], query_id: str, batch_id: int,
 ) -> None:
     """Replace whole partitions by a batch's rows, in one commit; the same (query_id, batch_id) again is skipped."""
-    writer = _write_once(rows, lake, table, query_id, batch_id).mode("overwrite")
+    writer = _write_once(rows, table, query_id, batch_id).mode("overwrite")
     writer.option("replaceWhere", days_predicate(table, days)).save(lake.table(table))
 
 
 def replace_days(rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int]) -> None:
     """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
-    rows.select(*table.column_names).write.format("delta").mode("overwrite").partitionBy(*_partitions(table)).option(
-        "replaceWhere", days_predicate(table, days)).option("userMetadata", json.dumps(metadata)).save(lake.table(table))
+    writer = _write(rows, table).mode("overwrite").option("replaceWhere", days_predicate(table, days))
+    writer.option("userMetadata", json.dumps(metadata)).save(lake.table(table))
 
 
 def days_predicate(table: Table, days: Sequence[date]) -> str:
@@ -90,10 +90,13 @@ def days_predicate(table: Table, days: Sequence[date]) -> str:
     return f"{table.partition_by} IN ({listed})"
 
 
-def _write_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> DataFrameWriter:
-    writer = rows.select(*table.column_names).write.format("delta").partitionBy(*_partitions(table))
-    return writer.option("txnAppId", query_id).option("txnVersion", batch_id)
+def _write_once(rows: DataFrame, table: Table, query_id: str, batch_id: int) -> DataFrameWriter:
+    return _write(rows, table).option("txnAppId", query_id).option("txnVersion", batch_id)
 
 
-def _partitions(table: Table) -> tuple[str, ...]:
-    return (table.partition_by,) if table.partition_by else ()
+def _write(rows: DataFrame, table: Table) -> DataFrameWriter:
+    selected = rows.select(*table.column_names)
+    if table.partition_by is None:
+        return selected.coalesce(1).write.format("delta")
+    # Without it each task writes a file into each day. Adaptive execution splits a day that is too large for one.
+    return selected.hint("rebalance", table.partition_by).write.format("delta").partitionBy(table.partition_by)
