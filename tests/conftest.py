@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shoplake.contract.tables import Table
+from shoplake.lake.addresses import Lake
 from shoplake.settings import ENV_PREFIX, PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -25,6 +27,26 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_table() -> Callable[[Lake, Table, list[dict[str, Any]]], None]:
+    """Give `write(lake, table, rows)`, which makes a small Delta table of the contract's columns without Spark."""
+    import duckdb
+    import pyarrow as pa
+    from deltalake import write_deltalake
+
+    from shoplake.lake.sql import select_nothing
+
+    def write(lake: Lake, table: Table, rows: list[dict[str, Any]]) -> None:
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            schema = connection.execute(select_nothing(table.columns)).to_arrow_table().schema
+        partitions = [table.partition_by] if table.partition_by else None
+        write_deltalake(lake.table(table), pa.Table.from_pylist(rows, schema=schema), mode="overwrite",
+                        partition_by=partitions)
+
+    return write
 
 
 @pytest.fixture(scope="session")
