@@ -65,6 +65,7 @@ class SparkSettings(_Section):
     max_offsets_per_trigger: PositiveInt
     drain_timeout: PositiveInt
     file_chunk_rows: PositiveInt
+    submit_options: tuple[str, ...]
 
 
 class QualitySettings(_Section):

@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError
@@ -19,7 +19,17 @@ from shoplake.outcome import run_to_exit_code
 from shoplake.settings import EMBEDDED, PROJECT_ROOT, Settings, load_settings
 
 DAG = "ecommerce_pipeline"
-STEP_OF_LOG = "[DAG TEST] starting task_id="
+TASK_ENDS = "[DAG TEST] end task task_id="
+# heading -> the query's column and how it is set
+REVENUE_COLUMNS: dict[str, tuple[str, Literal["left", "right"]]] = {
+    "day": ("event_date", "left"), "orders": ("order_count", "right"), "units": ("units", "right"),
+    "net": ("net_amount", "right"), "growth in a day": ("net_growth_day", "right"),
+    "in a week": ("net_growth_week", "right"),
+}
+TOP_COLUMNS: dict[str, tuple[str, Literal["left", "right"]]] = {
+    "rank": ("units_rank", "right"), "product": ("product_id", "left"), "category": ("category", "left"),
+    "orders": ("order_count", "right"), "units": ("units", "right"), "net": ("net_amount", "right"),
+}
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -106,8 +116,8 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
         last = time.monotonic()
         for line in process.stdout or ():
             lines.write(line)
-            if STEP_OF_LOG in line:
-                say(f"{line.split(STEP_OF_LOG)[1].split()[0]} (+{time.monotonic() - last:.0f} s)")
+            if TASK_ENDS in line:
+                say(f"{line.split(TASK_ENDS)[1].split()[0]} done, {time.monotonic() - last:.0f} s")
                 last = time.monotonic()
     if process.wait() != EXIT_OK:
         raise ShoplakeError(f"the DAG {DAG} failed; the last lines of {log}:\n{''.join(log.read_text().splitlines(True)[-15:])}")
@@ -136,12 +146,14 @@ def show(summary: dict[str, Any]) -> None:
                   f"+ {ledger['duplicates']:,} duplicates + {ledger['quarantine']['rows']:,} quarantined")
     reasons = sorted(ledger["quarantine"]["by_reason"].items(), key=lambda item: -item[1])
     console.print("Quarantined for: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons))
-    for title, report, rows in (("The last days", summary["revenue"], 7), ("Top products of the week", summary["top"], 5)):
+    for title, report, columns in (("The last days", summary["revenue"], REVENUE_COLUMNS),
+                                   ("Top products of the week", summary["top"], TOP_COLUMNS)):
         table = Table(title=title, title_justify="left")
-        for column in report["columns"]:
-            table.add_column(column, justify="right" if column.endswith(("amount", "units", "count", "rank")) else "left")
-        for row in report["rows"][:rows]:
-            table.add_row(*("" if value is None else str(value) for value in row))
+        for heading, (_, justify) in columns.items():
+            table.add_column(heading, justify=justify)
+        for row in report["rows"][:7]:
+            cells = dict(zip(report["columns"], row, strict=True))
+            table.add_row(*("" if cells[name] is None else str(cells[name]) for name, _ in columns.values()))
         console.print(table)
     accuracy = Table(title="Forecast accuracy on held-out days (lower is better)", title_justify="left")
     for column in ("horizon", "model", "WAPE", "RMSSE", "bias"):

@@ -20,6 +20,7 @@ from shoplake.settings import PROJECT_ROOT, load_settings
 
 SETTINGS = load_settings()
 ZONE = ZoneInfo(SETTINGS.shop.time_zone)
+SPARK_SUBMIT = ("spark-submit", *SETTINGS.spark.submit_options)
 SIMULATED_PROFILES = ("local", "dev")
 
 DOC = """
@@ -121,8 +122,8 @@ with DAG(
 ) as dag:
     DAY = "{{ run_day(dag_run) }}"
 
-    drain = shell_step("drain", command("spark-submit", "spark/streaming_pipeline.py", "--drain"))
-    build_gold = shell_step("build_gold", command("spark-submit", "spark/batch_processing.py"))
+    drain = shell_step("drain", command(*SPARK_SUBMIT, "spark/streaming_pipeline.py", "--drain"))
+    build_gold = shell_step("build_gold", command(*SPARK_SUBMIT, "spark/batch_processing.py"))
     reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
     publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"))
     is_training_due = ShortCircuitOperator(
