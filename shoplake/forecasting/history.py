@@ -88,15 +88,16 @@ def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
         ForecastError: the grid would not fit into memory: a date far off stretches it.
     """
     known = sales[sales["event_date"] <= pd.Timestamp(as_of)]
-    first_day = known["event_date"].min()
-    day = (known["event_date"] - first_day).dt.days.to_numpy()
+    first_day: date = known["event_date"].min().date()
+    # Whole days: a difference of nanoseconds overflows after 292 years.
+    day = (known["event_date"].to_numpy("datetime64[D]") - np.datetime64(first_day)).astype(np.int64)
     first_seen = pd.Series(day).groupby(known["product_id"].to_numpy()).min()
     order = np.lexsort((first_seen.index.to_numpy(str), first_seen.to_numpy()))
     product_ids = first_seen.index.to_numpy(object)[order]
-    days = (pd.Timestamp(as_of) - first_day).days + 1
+    days = (as_of - first_day).days + 1
     if days * len(product_ids) > MAX_CELLS:
         raise ForecastError(
-            f"{len(product_ids)} products over {days} days from {first_day.date()} are more than {MAX_CELLS} "
+            f"{len(product_ids)} products over {days} days from {first_day} are more than {MAX_CELLS} "
             "product-days: is there a date far in the past? Give a shorter history with --data"
         )
     row = pd.Index(product_ids).get_indexer(pd.Index(known["product_id"]))
@@ -107,7 +108,7 @@ def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
     amounts[row, day] = known["gross_amount"]
     last_sale = np.maximum.accumulate(np.where(units > 0, np.arange(days), -1), axis=1)
     return DemandHistory(
-        first_day.date(), product_ids, np.asarray(category_names, dtype=object), units, amounts, last_sale,
+        first_day, product_ids, np.asarray(category_names, dtype=object), units, amounts, last_sale,
         _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
         np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64),
     )

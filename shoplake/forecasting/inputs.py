@@ -102,12 +102,11 @@ def _refuse(is_bad: "pd.Series[bool]", values: "pd.Series[Any]", where: str, fau
 
 
 def _dates(values: "pd.Series[Any]", where: str) -> "pd.Series[pd.Timestamp]":
-    dates = pd.to_datetime(values.astype(str), format="ISO8601", errors="coerce")
-    if dates.dtype.kind != "M" or getattr(dates.dtype, "tz", None) is not None:
-        _refuse(pd.Series(True, values.index), values, where, "an event_date with a time zone", "dates as YYYY-MM-DD")
-    _refuse(dates.isna() | (dates != dates.dt.normalize()), values, where, "an event_date that is no date",
-            "dates as YYYY-MM-DD")
-    return dates.astype("datetime64[ns]")
+    texts = values.astype(str)
+    is_day = texts.str.fullmatch(r"\d{4}-\d{2}-\d{2}([ T]00:00:00(\.0+)?)?")
+    dates = pd.to_datetime(texts.str[:10].where(is_day), format="%Y-%m-%d", errors="coerce")
+    _refuse(dates.isna(), values, where, "an event_date that is no date", "days as YYYY-MM-DD, without time or zone")
+    return dates
 
 
 def _texts(values: "pd.Series[Any]", where: str) -> "pd.Series[str]":

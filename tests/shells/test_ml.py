@@ -1,0 +1,228 @@
+"""The ml shells, run as a person runs them, on a small shop."""
+
+import json
+import random
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+
+from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
+from shoplake.lake.addresses import Lake
+from shoplake.settings import PROJECT_ROOT
+
+FIRST = date(2026, 8, 1)
+DAYS = 50
+PRODUCTS = 6
+NEWEST = FIRST + timedelta(days=DAYS - 1)
+AS_OF = NEWEST - timedelta(days=1)
+
+
+def run(shell: str, *flags: str) -> int:
+    code: int = runpy.run_path(str(PROJECT_ROOT / "ml" / f"{shell}.py"))["main"]([*map(str, flags)])
+    return code
+
+
+def sales_rows(days: int = DAYS) -> list[dict[str, Any]]:
+    rng = random.Random(11)
+    return [
+        {"event_date": FIRST + timedelta(days=day), "product_id": f"P{product}", "category": f"c{product % 2}",
+         "units": rng.randrange(0, 4 + product), "gross_amount": Decimal(rng.randrange(1, 90))}
+        for product in range(PRODUCTS) for day in range(days)
+    ]
+
+
+@pytest.fixture
+def sales_file(tmp_path: Path) -> str:
+    pq.write_table(pa.Table.from_pylist(sales_rows()), tmp_path / "daily_sales.parquet")
+    return str(tmp_path / "daily_sales.parquet")
+
+
+def predictions(data_dir: Path) -> list[dict[str, Any]]:
+    table = DeltaTable(Lake(str(data_dir / "lake")).table(DEMAND_PREDICTIONS)).to_pyarrow_table()
+    assert [(name, str(type_)) for name, type_ in zip(table.column_names, table.schema.types, strict=True)] == [
+        ("as_of_date", "date32[day]"), ("target_date", "date32[day]"), ("horizon", "int32"), ("product_id", "string"),
+        ("category", "string"), ("model", "string"), ("model_version", "string"), ("predicted_units", "double"),
+        ("is_fallback", "bool")]
+    return in_key_order(table.to_pylist())
+
+
+def in_key_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: [str(row[name]) for name in DEMAND_PREDICTIONS.key])
+
+
+def test_train_then_predict_from_a_file(
+    sales_file: str, data_dir: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", "--data", sales_file, "--json") == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert trained["as_of_date"] == str(AS_OF)
+    assert set(trained["metrics"]) == {"next_day", "next_week"}
+    for models in trained["metrics"].values():
+        assert set(models) == {"linear", "xgboost", "seasonal_naive", "moving_average"}
+        assert all(set(scores) == {"wape", "rmsse", "bias"} for scores in models.values())
+    manifest = json.loads((data_dir / "models" / "xgboost" / "manifest.json").read_text())
+    assert manifest["metrics"] == trained["metrics"]
+
+    for model in ("xgboost", "linear", "seasonal_naive", "moving_average"):
+        assert run("inference", "--data", sales_file, "--model", model, "--horizon", "next_week", "--json") == 0
+        result = json.loads(capsys.readouterr().out)
+        assert (result["rows"], result["products"]) == (7 * PRODUCTS, PRODUCTS)
+    rows = predictions(data_dir)
+    assert len(rows) == 4 * 7 * PRODUCTS
+    assert len({tuple(row[name] for name in DEMAND_PREDICTIONS.key) for row in rows}) == len(rows)
+    assert all(row["target_date"] == AS_OF + timedelta(days=row["horizon"]) for row in rows)
+    assert {row["model_version"] for row in rows if row["model"] == "xgboost"} == {manifest["model_version"]}
+    sold = {(row["product_id"], row["event_date"]): row["units"] for row in sales_rows()}
+    for row in rows:
+        assert row["predicted_units"] >= 0
+        if row["model"] == "seasonal_naive":
+            assert row["predicted_units"] == sold[row["product_id"], row["target_date"] - timedelta(days=7)]
+
+
+def test_predicting_again_replaces_its_own_rows_only(sales_file: str, data_dir: Path) -> None:
+    assert run("train", "--data", sales_file) == 0
+    for model in ("xgboost", "linear"):
+        assert run("inference", "--data", sales_file, "--model", model, "--horizon", "next_week") == 0
+    assert run("inference", "--data", sales_file, "--as-of", str(NEWEST), "--model", "moving_average") == 0
+    before = predictions(data_dir)
+    assert len(before) == (7 + 7 + 1) * PRODUCTS
+    for model, horizon in (("xgboost", "next_week"), ("linear", "next_day"), ("xgboost", "next_day")):
+        assert run("inference", "--data", sales_file, "--model", model, "--horizon", horizon) == 0
+        assert predictions(data_dir) == before
+    assert run("train", "--data", sales_file) == 0
+    assert run("inference", "--data", sales_file, "--model", "xgboost", "--horizon", "next_week") == 0
+    assert predictions(data_dir) == before
+
+
+def test_gold_is_the_default_history(
+    data_dir: Path, write_table: Callable[..., None], capsys: pytest.CaptureFixture[str],
+) -> None:
+    nothing = dict.fromkeys(DAILY_SALES.column_names[3:], 0)
+    write_table(Lake(str(data_dir / "lake")), DAILY_SALES, [nothing | row for row in sales_rows()])
+    assert run("train", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"]["rows"] == PRODUCTS * (DAYS - 1)
+    assert run("inference", "--model", "linear", "--save-bq") == 0
+    assert "DuckDB views serve" in capsys.readouterr().out
+    assert len(predictions(data_dir)) == PRODUCTS
+
+
+def test_a_forecast_does_not_know_the_days_after_it(sales_file: str, tmp_path: Path, data_dir: Path) -> None:
+    as_of = str(FIRST + timedelta(days=40))
+    spoilt = [row | {"units": 1000, "category": "x"} if str(row["event_date"]) > as_of else row for row in sales_rows()]
+    pq.write_table(pa.Table.from_pylist(spoilt), tmp_path / "spoilt.parquet")
+    seen = []
+    for file in (sales_file, str(tmp_path / "spoilt.parquet")):
+        assert run("train", "--data", file, "--as-of", as_of) == 0
+        for model in ("linear", "xgboost"):
+            flags = ("--model", model, "--horizon", "next_week")
+            assert run("inference", "--data", file, "--as-of", as_of, *flags) == 0
+        seen.append(predictions(data_dir))
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_export(kind: str, sales_file: str, data_dir: Path, tmp_path: Path) -> None:
+    flags = ("--data", sales_file, "--model", "moving_average", "--horizon", "next_week", "--export", kind)
+    chosen = tmp_path / "out" / f"chosen.{kind}"
+    assert run("inference", *flags) == 0
+    assert run("inference", *flags, str(chosen)) == 0
+    default = data_dir / f"demand_predictions_{AS_OF}_moving_average_next_week.{kind}"
+    assert default.read_bytes() == chosen.read_bytes()
+    if kind == "parquet":
+        assert in_key_order(pq.read_table(chosen).to_pylist()) == predictions(data_dir)
+    else:
+        assert len(chosen.read_text().splitlines()) == 1 + 7 * PRODUCTS
+
+
+def test_feature_table(sales_file: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "features.parquet"
+    assert run("feature_engineering", "--data", sales_file, "--out", str(out), "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    table = pq.read_table(out)
+    assert table.column_names == result["columns"]
+    assert table.num_rows == result["rows"] == 7 * PRODUCTS
+    assert {"rolling_mean_7", "rolling_mean_14", "rolling_mean_30", "target_weekday"} <= set(table.column_names)
+    assert not data_dir.exists(), "only the file asked for is written"
+
+
+def failure(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_nothing_to_train_on(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train") == 1
+    assert "no history to train on: the table gold.daily_sales does not exist yet" in failure(capsys)
+    pq.write_table(pa.Table.from_pylist(sales_rows(20)), tmp_path / "short.parquet")
+    assert run("train", "--data", str(tmp_path / "short.parquet")) == 1
+    assert "no history to train on: 19 shop day(s)" in failure(capsys)
+    assert not (data_dir / "models").exists()
+
+
+def test_no_model_yet(sales_file: str, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inference", "--data", sales_file, "--model", "xgboost") == 1
+    assert f"python ml/train.py --as-of {AS_OF}" in failure(capsys)
+    assert not (data_dir / "lake").exists()
+
+
+def test_a_model_of_other_features_is_refused_and_writes_nothing(
+    sales_file: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", "--data", sales_file) == 0
+    assert run("inference", "--data", sales_file, "--model", "linear") == 0
+    before = predictions(data_dir)
+    capsys.readouterr()
+    monkeypatch.setenv("SHOPLAKE_ML__FEATURES__LAGS", "[1, 2]")
+    assert run("inference", "--data", sales_file, "--model", "linear") == 1
+    assert "was trained with other features" in failure(capsys)
+    assert predictions(data_dir) == before
+
+
+@pytest.mark.parametrize(("flags", "code", "message"), [
+    (["--horizon", "next_month"], 2, "invalid choice: 'next_month'"),
+    (["--model", "oracle"], 2, "invalid choice: 'oracle'"),
+    (["--export", "xlsx"], 2, "--export"),
+    (["--model", "linear", "--as-of", "2030-01-01"], 1, f"there is {FIRST} to {NEWEST}"),
+    (["--model", "linear", "--as-of", "tomorrow"], 2, "no date"),
+])
+def test_wrong_flags(
+    flags: list[str], code: int, message: str, sales_file: str, capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        seen = run("inference", "--data", sales_file, *flags)
+    except SystemExit as error:
+        seen = int(error.code or 0)
+    assert seen == code
+    assert message in failure(capsys)
+
+
+def test_bigquery_is_not_served_yet(
+    sales_file: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__KIND", "bigquery")
+    monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", "shop")
+    assert run("inference", "--data", sales_file, "--model", "moving_average", "--save-bq") == 2
+    assert "embedded warehouse (duckdb) only" in failure(capsys)
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("shell", ["train", "inference", "feature_engineering"])
+def test_help_loads_no_heavy_package(shell: str) -> None:
+    code = (f"import runpy, sys\ntry:\n    runpy.run_path('ml/{shell}.py')['main'](['--help'])\n"
+            "except SystemExit: pass\n"
+            "print(sorted({'pandas', 'numpy', 'xgboost', 'sklearn', 'pyarrow', 'deltalake'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage:")
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,139 @@
+"""Artifacts: what is loaded is what was saved, or is refused with nothing overwritten."""
+
+import hashlib
+import json
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from shoplake.errors import ForecastError
+from shoplake.forecasting import artifact
+from shoplake.forecasting.artifact import find_cutoff, load_model, save_model
+from shoplake.forecasting.features import hash_features
+from shoplake.forecasting.history import DemandHistory, build_history
+from shoplake.forecasting.models import LearnedModel
+from shoplake.forecasting.training import fit_models
+from shoplake.settings import FeatureSettings, load_settings
+
+FIRST = date(2026, 6, 1)
+CUTOFF = date(2026, 7, 20)
+ML = load_settings("local").ml
+FACTS = {"trained_at": "2026-07-21T03:00:00+00:00", "data": {"rows": 1}, "metrics": {}}
+
+
+@pytest.fixture(scope="module")
+def history() -> DemandHistory:
+    rng = np.random.default_rng(2)
+    rows = [(pd.Timestamp(FIRST + timedelta(days=day)), f"P{product}", "c", int(rng.poisson(3 + product)), 9.99)
+            for product in range(5) for day in range(50)]
+    return build_history(
+        pd.DataFrame(rows, columns=["event_date", "product_id", "category", "units", "gross_amount"]), CUTOFF)
+
+
+@pytest.fixture(scope="module")
+def models(history: DemandHistory) -> dict[str, LearnedModel]:
+    return {model.name: model for model in fit_models(history, ML)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("name", ["linear", "xgboost"])
+def test_a_loaded_model_forecasts_the_same_bits(
+    name: str, tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
+) -> None:
+    save_model(tmp_path, models[name], CUTOFF, ML, FACTS)
+    loaded = load_model(tmp_path, name, CUTOFF, ML.features)
+    assert loaded.model.forecast(history).tobytes() == models[name].forecast(history).tobytes()
+    assert loaded.model.version == models[name].version == loaded.manifest["model_version"]
+
+
+@pytest.mark.parametrize("name", ["linear", "xgboost"])
+def test_the_manifest_says_what_was_saved(name: str, tmp_path: Path, models: dict[str, LearnedModel]) -> None:
+    manifest = json.loads(save_model(tmp_path, models[name], CUTOFF, ML, FACTS).read_text())
+    (file_name, sha256), = manifest["files"].items()
+    content = (tmp_path / name / "2026-07-20" / file_name).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == sha256 == manifest["model_version"]
+    assert (manifest["cutoff"], manifest["horizons"]) == ("2026-07-20", [1, 2, 3, 4, 5, 6, 7])
+    assert manifest["features"][:4] == ["lag_1", "lag_7", "lag_14", "lag_28"]
+    assert manifest["data"] == {"rows": 1}
+    assert content[:2] in (b"{\n", b"{L"), "a native format: JSON or UBJSON, no pickle"
+
+
+def test_the_same_fit_saved_at_another_time_is_the_same_version(
+    tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
+) -> None:
+    save_model(tmp_path, models["xgboost"], CUTOFF, ML, FACTS)
+    again = fit_models(history, ML)[1]
+    save_model(tmp_path, again, CUTOFF, ML, {**FACTS, "trained_at": "2027-01-01T00:00:00+00:00"})
+    assert load_model(tmp_path, "xgboost", CUTOFF, ML.features).model.version == models["xgboost"].version
+    assert len(list((tmp_path / "xgboost" / "2026-07-20").iterdir())) == 2
+
+
+def test_a_changed_model_file_is_refused_with_both_hashes(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
+    manifest = save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    file = next(file for file in manifest.parent.iterdir() if file.name.startswith("model-"))
+    file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
+    before = contents(tmp_path)
+    seen = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(ForecastError, match=f"{seen}.*{models['linear'].version}"):
+        load_model(tmp_path, "linear", CUTOFF, ML.features)
+    assert contents(tmp_path) == before
+
+
+def test_other_features_are_refused_with_both_hashes(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
+    save_model(tmp_path, models["xgboost"], CUTOFF, ML, FACTS)
+    other = FeatureSettings(lags=(1, 2), rolling_windows=(7, 14, 30))
+    before = contents(tmp_path)
+    hashes = hash_features(ML.features), hash_features(other)
+    with pytest.raises(ForecastError, match=f"{hashes[0]}.*{hashes[1]}.*ml/train.py"):
+        load_model(tmp_path, "xgboost", CUTOFF, other)
+    assert contents(tmp_path) == before
+
+
+def test_a_past_day_takes_the_model_of_its_time(
+    tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
+) -> None:
+    older = fit_models(history.until(40), ML)[0]
+    save_model(tmp_path, older, date(2026, 7, 10), ML, FACTS)
+    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    assert load_model(tmp_path, "linear", date(2026, 7, 19), ML.features).model.version == older.version
+    assert load_model(tmp_path, "linear", date(2026, 8, 1), ML.features).model.version == models["linear"].version
+    assert find_cutoff(tmp_path, "linear", date(2026, 7, 9)) is None
+    with pytest.raises(ForecastError, match=r"no linear model trained on days up to 2026-07-09.*ml/train.py --as-of"):
+        load_model(tmp_path, "linear", date(2026, 7, 9), ML.features)
+
+
+def test_the_models_own_manifest_is_the_one_written_last(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
+    for cutoff in (CUTOFF, date(2026, 7, 10)):
+        save_model(tmp_path, models["linear"], cutoff, ML, FACTS)
+        assert json.loads((tmp_path / "linear" / "manifest.json").read_text())["cutoff"] == cutoff.isoformat()
+
+
+def test_a_crash_before_the_manifest_leaves_the_old_artifact(
+    tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    write = artifact._replace_file
+
+    def crash_at_manifest(file: Path, content: bytes) -> None:
+        if file.name == "manifest.json":
+            raise KeyboardInterrupt
+        write(file, content)
+
+    monkeypatch.setattr(artifact, "_replace_file", crash_at_manifest)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(tmp_path, fit_models(history.until(45), ML)[0], CUTOFF, ML, FACTS)
+    assert load_model(tmp_path, "linear", CUTOFF, ML.features).model.version == models["linear"].version
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "files": {}}'])
+def test_a_broken_manifest_is_named(content: str, tmp_path: Path, models: dict[str, LearnedModel]) -> None:
+    manifest = save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    manifest.write_text(content)
+    with pytest.raises(ForecastError, match=r"manifest\.json"):
+        load_model(tmp_path, "linear", CUTOFF, ML.features)
