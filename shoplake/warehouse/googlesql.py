@@ -45,6 +45,14 @@ _FUNCTIONS: tuple[type[exp.Expr], ...] = (
     exp.StartsWith, exp.EndsWith,
 )
 _ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
+# Arguments that are no nodes of their own, and switch a node to something that is not proven.
+_REFUSED_ARGUMENTS: dict[type[exp.Expr], tuple[str, ...]] = {
+    exp.Select: ("kind", "operation_modifiers"), exp.Distinct: ("on",), exp.With: ("recursive",),
+    exp.SetOperation: ("by_name", "match", "kind", "side"), exp.Unnest: ("offset",), exp.Join: ("method", "global_"),
+    exp.Table: ("only", "ordinality"), exp.Window: ("first",), exp.WindowSpec: ("exclude",), exp.Cast: ("format",),
+    exp.Round: ("truncate",),
+}
+_JOIN_KINDS = ("", "INNER", "OUTER", "CROSS")
 _ALTERNATIVES: dict[type[exp.Expr], str] = {
     exp.Format: "return the value itself, or CAST it AS STRING",
     exp.Pivot: "write one SUM(IF(…)) for each column",
@@ -120,8 +128,12 @@ def _check_construct(node: exp.Expr) -> None:
     if type(node) not in _ALLOWED:
         instead = _ALTERNATIVES.get(type(node), "write it with plain operators, CASE and the usual aggregates")
         raise _unproven(_name_of(node), node, instead)
-    if isinstance(node, exp.Unnest) and node.args.get("offset"):
-        raise _unproven("UNNEST WITH OFFSET", node, "order by a column of your own")
+    for type_, names in _REFUSED_ARGUMENTS.items():
+        for name in names:
+            if isinstance(node, type_) and node.args.get(name):
+                raise _unproven(f"{node.key.upper()} with {name.strip('_').upper()}", node, "leave it out")
+    if isinstance(node, exp.Join) and node.kind not in _JOIN_KINDS:
+        raise _unproven(f"{node.kind} JOIN", node, "write JOIN, LEFT JOIN, CROSS JOIN or EXISTS")
     if isinstance(node, exp.Extract):
         _check_part(node, node.this, _EXTRACT_PARTS)
     elif isinstance(node, (exp.DateTrunc, exp.DateDiff)):
@@ -166,6 +178,8 @@ def _unproven(what: str, node: exp.Expr, instead: str) -> QueryRefusedError:
 def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
     used: dict[str, Value] = {}
     for node in list(tree.find_all(exp.Parameter)):
+        if not isinstance(node.this, exp.Var):
+            raise QueryRefusedError(f"seen: the system variable {node.sql(DIALECT)}. {_HINT}.")
         if node.name not in parameters:
             raise QueryRefusedError(f"the query needs @{node.name}; give it with --param {node.name}=…")
         value = used[node.name] = parameters[node.name]
