@@ -85,8 +85,7 @@ def run(flags: argparse.Namespace) -> int:
 
     from shoplake.simulation import Truth, simulate_file, simulate_history, simulate_live
 
-    if flags.seed is None:
-        flags.seed = time.time_ns() % 2**32
+    flags.seed = time.time_ns() % 2**32 if flags.seed is None else flags.seed
     days = (flags.first, flags.last)
     asked = {"seed": flags.seed, "events": flags.events, "from": flags.first, "to": flags.last}
     truth = Truth(asked | settings.shop.model_dump()) if flags.truth else None
@@ -143,6 +142,7 @@ def send(
 ) -> int:
     """Send the records, wait for the broker's word on each, and report; Ctrl-C ends it between two records."""
     from kafka import KafkaConsumer, KafkaProducer
+    from kafka.errors import KafkaError
 
     limit_ms = 1000 * settings.kafka.delivery_timeout
     deliveries = Deliveries()
@@ -156,11 +156,16 @@ def send(
                     break
                 if truth:
                     truth.add(cast("SimulatedRecord", record))
-                stop.wait(flags.delay)
+                if flags.delay:
+                    stop.wait(flags.delay)
         finally:
-            finish(producer, settings)
+            # Not flush(): it gives up on a batch that the client has split.
+            if not deliveries.finish(settings.kafka.delivery_timeout + 1):
+                producer._sender.force_close()  # else close() leaves its thread and complains at exit
+            with suppress(KafkaError):
+                producer.close(timeout=5)
         result = {**deliveries.summary(), "interrupted": stop.is_set(), "seed": flags.seed,
-                  "bad_lines": reader.bad_lines if reader else 0, "truth": flags.truth,
+                  "bad_lines": reader.bad_lines if reader else 0, "truth": None if deliveries.errors else flags.truth,
                   "end_offsets": find_end_offsets(observer, settings.kafka.topic)}
     for warning in reader.warnings() if reader else ():
         LOG.warning(warning)
@@ -205,15 +210,6 @@ def send_one(producer: "KafkaProducer", record: Any, deliveries: Deliveries, set
         return False
     future.add_callback(deliveries.acknowledge).add_errback(deliveries.fail)
     return True
-
-
-def finish(producer: "KafkaProducer", settings: Settings) -> None:
-    """Wait for the outstanding answers, at most kafka.delivery_timeout; what has none by then counts as an error."""
-    from kafka.errors import KafkaError
-
-    with suppress(KafkaError):
-        producer.flush(timeout=settings.kafka.delivery_timeout + 1)
-    producer.close(timeout=1)
 
 
 def find_end_offsets(observer: "KafkaConsumer", topic: str) -> dict[int, int] | None:

@@ -20,12 +20,12 @@ class Deliveries:
         self.sent = 0
         self.acknowledged = 0
         self.first_error: str | None = None
-        self._room = threading.BoundedSemaphore(MAX_IN_FLIGHT)
-        self._lock = threading.Lock()
+        self._answered = 0
+        self._changed = threading.Condition()
 
     @property
     def errors(self) -> int:
-        """Records that were sent and not acknowledged; final when the client has flushed."""
+        """Records that were sent and not acknowledged; final after `finish`."""
         return self.sent - self.acknowledged
 
     def summary(self) -> dict[str, int]:
@@ -38,22 +38,31 @@ class Deliveries:
         Args:
             timeout: seconds to wait for room; False when there is none by then, and nothing is counted.
         """
-        if not self._room.acquire(timeout=timeout):
-            return False
-        self.sent += 1
-        return True
+        with self._changed:
+            has_room = self._changed.wait_for(lambda: self.sent - self._answered < MAX_IN_FLIGHT, timeout)
+            self.sent += has_room
+            return has_room
+
+    def finish(self, timeout: float) -> bool:
+        """Wait until every record sent is answered; False when some are not after `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._answered == self.sent, timeout)
 
     def acknowledge(self, _: object = None) -> None:
         """Count a record that the broker has written."""
-        with self._lock:
+        with self._changed:
             self.acknowledged += 1
-        self._room.release()
+            self._note_answer()
 
     def fail(self, error: BaseException) -> None:
         """Note a record that the broker has not written."""
-        with self._lock:
+        with self._changed:
             self.first_error = self.first_error or f"{type(error).__name__}: {error}"
-        self._room.release()
+            self._note_answer()
+
+    def _note_answer(self) -> None:
+        self._answered += 1
+        self._changed.notify_all()
 
     def check(self) -> None:
         """Refuse to call the sending a success while a record is unacknowledged.

@@ -14,4 +14,6 @@ def configure_logging(level: str = "INFO") -> None:
         level=logging.WARNING, stream=sys.stderr, force=True,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ",
     )
+    # The client logs every failed try as an error; what matters reaches the shell as an exception.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     logging.getLogger("shoplake").setLevel(level)

@@ -17,7 +17,8 @@ from shoplake.simulation.records import Kind, SimulatedRecord, shop_date, to_mic
 from shoplake.simulation.shop import build_shop
 from shoplake.simulation.shoppers import LONGEST_VISIT, Activity, ShopDay, shop_day, simulate_day
 
-_FIRST_DAY = date(1970, 1, 2)
+# Two days after the epoch it is past the contract's first event_time in every time zone.
+_FIRST_DAY = date(1970, 1, 3)
 _LATEST_COPY_MS = 2 * 3_600_000
 _MOST_RECORDS_BETWEEN_COPIES = 200
 _SECOND_US = 1_000_000

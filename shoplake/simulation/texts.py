@@ -125,6 +125,7 @@ CORRUPTIONS = (
     _set_fields("is_guest maybe", ("is_guest_valid",), is_guest="maybe"),
     _set_fields("long brand", ("text_bounded",), brand="x" * (MAX_TEXT_LENGTH + 1)),
     _set_fields("control character", ("text_clean",), brand="tab\there"),
+    _set_fields("unset clock", ("event_time_not_ancient",), event_time="1970-01-01T00:00:00Z"),
     Corruption("no offset", ("event_time_valid",), _drop_offset),
     Corruption("foreign currency", ("currency_supported",), _change_currency),
     _set_fields("three at once", ("price_not_negative", "quantity_valid", "schema_version_supported"),

@@ -1,0 +1,244 @@
+"""kafka/producer.py against a real broker: what it says it sent is what the topic holds."""
+
+import gzip
+import hashlib
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoplake.settings import PROJECT_ROOT
+
+PRODUCER = PROJECT_ROOT / "kafka" / "producer.py"
+HISTORY = ("--from", "2026-03-01", "--to", "2026-03-10")
+EVENTS_CSV = (
+    "event_time,user_id,product_id,category,price,quantity,event_type\n"
+    "2026-03-01T10:00:00Z,u1,p1,toys,2.50,3,order_created\n"
+    "2026-03-01T10:00:01Z,u2,p1,toys,2.50,1,product_viewed\n"
+    "this line is broken\n"
+    "2026-03-01T10:00:02Z,u1,p2,toys,9.99,1,order_created\n"
+)
+
+
+@pytest.fixture
+def produce(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def produce(*argv: str | Path) -> tuple[int, str, str]:
+        code: int = runpy.run_path(str(PRODUCER))["main"]([str(word) for word in argv])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return produce
+
+
+def read_topic(broker: str, topic: str) -> list[Any]:
+    from kafka import KafkaConsumer, TopicPartition
+
+    with closing(KafkaConsumer(bootstrap_servers=broker)) as consumer:
+        partitions = [TopicPartition(topic, number) for number in range(3)]
+        consumer.assign(partitions)
+        consumer.seek_to_beginning(*partitions)
+        ends = consumer.end_offsets(partitions)
+        records = []
+        while any(consumer.position(partition) < ends[partition] for partition in partitions):
+            for batch in consumer.poll(timeout_ms=1000).values():
+                records += batch
+    return records
+
+
+def test_a_simulated_past_is_on_the_topic_record_by_record(
+    broker: str, topic: str, produce: Any, tmp_path: Path,
+) -> None:
+    truth_file = tmp_path / "truth.json"
+    code, out, _ = produce("--events", "3000", *HISTORY, "--seed", "5", "--truth", truth_file, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert (result["sent"], result["acknowledged"], result["errors"], result["seed"]) == (3000, 3000, 0, 5)
+    records = read_topic(broker, topic)
+    assert result["end_offsets"] == {str(number): count for number, count in sorted(
+        Counter(record.partition for record in records).items())}
+    truth = json.loads(truth_file.read_text())
+    assert Counter(hashlib.sha256(record.value).hexdigest() for record in records) == Counter(truth["bronze.events"])
+    assert truth["parameters"] == {
+        "seed": 5, "events": 3000, "from": "2026-03-01", "to": "2026-03-10", "time_zone": "Europe/London",
+        "currency": "GBP"}
+    # In each partition the records stand in sending order, and a user has one partition.
+    for number in range(3):
+        sent = [record.timestamp for record in records if record.partition == number]
+        assert sent == sorted(sent)
+    assert len({(record.key, record.partition) for record in records}) == len({record.key for record in records})
+
+
+def test_the_same_seed_sends_the_same_bytes(broker: str, topic: str, produce: Any) -> None:
+    for _ in range(2):
+        assert produce("--events", "500", *HISTORY, "--seed", "5")[0] == 0
+    counts = Counter((record.key, record.value, record.timestamp) for record in read_topic(broker, topic))
+    # Twice everything: a planted duplicate may share its bytes, but not its moment of sending.
+    assert set(counts.values()) == {2}
+
+
+def test_live_records_carry_the_present(broker: str, topic: str, produce: Any) -> None:
+    before = time.time() * 1000
+    code, out, _ = produce("--events", "20", "--delay", "0.01", "--json")
+    assert code == 0
+    assert json.loads(out)["seed"] >= 0
+    records = read_topic(broker, topic)
+    assert len(records) == 20
+    assert before - 1 <= min(record.timestamp for record in records) <= max(
+        record.timestamp for record in records) <= time.time() * 1000
+    moments = sorted(record.timestamp for record in records)
+    assert moments[-1] - moments[0] >= 19 * 10
+
+
+def test_a_replayed_file_with_a_bad_line_loses_nothing(
+    broker: str, topic: str, produce: Any, tmp_path: Path,
+) -> None:
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(gzip.compress(EVENTS_CSV.encode()))
+    code, out, err = produce("--replay", path, "--json")
+    assert code == 0
+    assert "1 lines cannot be read" in err
+    result = json.loads(out)
+    assert (result["sent"], result["acknowledged"], result["bad_lines"]) == (4, 4, 1)
+    records = read_topic(broker, topic)
+    assert {record.value[:4] for record in records} == {b'{"ev', b"this"}
+    good = {json.loads(record.value)["product_id"]: record for record in records if record.key == b"u1"}
+    assert good["p2"].timestamp == int(datetime(2026, 3, 1, 10, 0, 2, tzinfo=UTC).timestamp() * 1000)
+
+
+def test_limit_replays_the_first_records(broker: str, topic: str, produce: Any, tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(EVENTS_CSV)
+    assert produce("--replay", path, "--limit", "2")[0] == 0
+    assert sorted(record.key for record in read_topic(broker, topic)) == [b"u1", b"u2"]
+
+
+def test_a_file_without_a_good_line_exits_1_with_its_lines_kept(
+    broker: str, topic: str, produce: Any, tmp_path: Path,
+) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text(EVENTS_CSV.splitlines()[0] + "\nbad\nworse\n")
+    code, _, err = produce("--replay", path)
+    assert code == 1
+    assert "none of the 2 lines" in err
+    assert sorted(record.value for record in read_topic(broker, topic)) == [b"bad", b"worse"]
+
+
+def test_a_file_is_written_without_a_broker(produce: Any, tmp_path: Path) -> None:
+    path, truth_file = tmp_path / "data.csv", tmp_path / "truth.json"
+    code, out, _ = produce(
+        "--events", "800", *HISTORY, "--seed", "1", "--to-file", path, "--truth", truth_file, "--json")
+    assert code == 0
+    assert json.loads(out) == {"file": str(path), "records": 800, "seed": 1, "truth": str(truth_file)}
+    assert len(path.read_text().splitlines()) == 801
+    assert json.loads(truth_file.read_text())["rows"]["bronze.events"] == 800
+
+
+def test_an_unknown_topic_names_the_topics_there_are(
+    topic: str, produce: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_KAFKA__TOPIC", "nosuch")
+    code, _, err = produce("--events", "10")
+    assert code == 1
+    assert "'nosuch'" in err
+    assert topic in err
+
+
+def test_no_broker_gives_a_message_in_bounded_time(produce: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("SHOPLAKE_KAFKA__DELIVERY_TIMEOUT", "1")
+    code, _, err = produce("--events", "10")
+    assert code == 1
+    assert err.startswith("error: no Kafka broker answers at 127.0.0.1:1 within 1 s")
+    assert "Traceback" not in err
+
+
+def test_the_embedded_broker_that_was_never_started(produce: Any) -> None:
+    code, _, err = produce("--events", "10")
+    assert code == 2
+    assert "python kafka/broker.py start" in err
+
+
+def test_records_that_the_broker_refuses_are_counted(
+    broker: str, topic: str, produce: Any, tmp_path: Path,
+) -> None:
+    from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+
+    with closing(KafkaAdminClient(bootstrap_servers=broker)) as admin:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "200"})])
+    truth_file = tmp_path / "truth.json"
+    code, out, err = produce("--events", "50", *HISTORY, "--truth", truth_file, "--json")
+    assert code == 1
+    result = json.loads(out)
+    assert result["errors"] == result["sent"] - result["acknowledged"] > 0
+    assert f"{result['errors']} of {result['sent']} records sent were not delivered" in err
+    assert result["acknowledged"] == len(read_topic(broker, topic))
+    assert not truth_file.exists(), "there are no right answers to a sending that failed"
+
+
+def test_ctrl_c_ends_with_everything_accounted_for(broker: str, topic: str, tmp_path: Path) -> None:
+    truth_file = tmp_path / "truth.json"
+    argv = ["--events", "5000", "--delay", "0.01", "--truth", str(truth_file), "--json"]
+    process = subprocess.Popen(
+        [sys.executable, str(PRODUCER), *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not read_topic(broker, topic) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    result = json.loads(out)
+    assert result["interrupted"]
+    assert 0 < result["sent"] < 5000
+    assert result["sent"] == result["acknowledged"] == len(read_topic(broker, topic))
+    assert json.loads(truth_file.read_text())["rows"]["bronze.events"] == result["sent"]
+
+
+TODAY = datetime.now(UTC).date()
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--events", "10", "--from", "2026-03-01"], "--from and --to go together"),
+    (["--events", "10", "--from", "2026-03-01", "--to", str(TODAY + timedelta(days=1))], "is not over yet"),
+    (["--events", "10", "--from", "2026-03-02", "--to", "2026-03-01"], "must not be after the last"),
+    (["--events", "10", "--to-file", "data.csv"], "give --from and --to"),
+    (["--events", "10", *HISTORY, "--to-file", "data.xlsx"], "ends in one of"),
+    (["--events", "10", *HISTORY, "--truth", "nosuch/truth.json"], "does not exist"),
+    (["--events", "10", "--limit", "3"], "--limit belongs to --replay"),
+    (["--events", "10", "--delay", "-1"], "--delay -1 is out of range"),
+    (["--events", "10", "--seed", "-1"], "--seed -1 is negative"),
+    (["--replay", "data.csv", "--truth", "truth.json"], "--truth belong to a simulation"),
+])
+def test_wrong_usage_exits_2(
+    produce: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str], message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = produce(*argv)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize("argv", [
+    [], ["--events", "0"], ["--events", "many"], ["--events", "1", "--replay", "x"], ["--events", "1", "--to", "May"]])
+def test_wrong_flags_exit_2(produce: Any, argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        produce(*argv)
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(("argv", "message"), [
+    (["--replay", "absent.csv"], "No such file"), (["--replay", "absent.csv", "--source", "oracle"], "online_retail")])
+def test_wrong_files_exit_1(produce: Any, argv: list[str], message: str) -> None:
+    code, _, err = produce(*argv)
+    assert code == 1
+    assert message in err
