@@ -25,7 +25,8 @@ def test_the_plan_makes_each_dataset_and_served_table_once_under_resolved_names(
     assert MAIN(["plan", "--profile", "dev", "--json"]) == 0
     statements = json.loads(capsys.readouterr().out)["statements"]
     made = [sqlglot.parse_one(statement, dialect="bigquery") for statement in statements]
-    assert [statement.args["kind"] for statement in made] == ["SCHEMA"] * 3 + ["TABLE"] * sum(table.served for table in TABLES)
+    kinds = [statement.args["kind"] for statement in made]
+    assert kinds == ["SCHEMA"] * 3 + ["TABLE"] * sum(table.served for table in TABLES)
     names = [statement.split("`")[1] for statement in statements]
     assert set(names[:3]) == {"shoplake-dev.gold_of_mine", "shoplake-dev.silver", "shoplake-dev.ops"}
     assert "shoplake-dev.gold_of_mine.daily_sales" in names
