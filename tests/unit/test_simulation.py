@@ -302,8 +302,8 @@ def test_a_file_of_no_known_format_is_refused(tmp_path: Path, settings: Settings
         simulate_file(tmp_path / "data.xlsx", FIRST, LAST, 100, 7, settings)
 
 
-def test_demand_has_a_weekday_profile_that_beats_the_day_before(settings: Settings) -> None:
-    """Units by product and weekday, learned on eight weeks, are nearer to the ninth than the week before it is."""
+def test_demand_has_a_level_and_a_weekday_profile_that_can_be_learned(settings: Settings) -> None:
+    """Eight weeks of a product's weekday foretell the ninth better than all its days do, and than one week does."""
     units: Counter[tuple[date, str]] = Counter()
     first = date(2026, 5, 4)
     for record in simulate_history(first, first + timedelta(days=62), 60_000, 1, settings):
@@ -311,11 +311,13 @@ def test_demand_has_a_weekday_profile_that_beats_the_day_before(settings: Settin
             units[record.event_date, record.event["product_id"]] += record.event["quantity"]
     products = sorted({product for _, product in units})
     last_week = [first + timedelta(days=56 + number) for number in range(7)]
-    learned_error = naive_error = 0.0
+    weekday_error = level_error = naive_error = 0.0
     for product in products:
-        for day in last_week:
-            actual = units[day, product]
-            before = [units[day - timedelta(days=7 * weeks), product] for weeks in range(1, 9)]
-            learned_error += abs(sum(before) / len(before) - actual)
+        for target in last_week:
+            actual = units[target, product]
+            before = [units[target - timedelta(days=7 * weeks), product] for weeks in range(1, 9)]
+            weekday_error += abs(sum(before) / len(before) - actual)
+            level_error += abs(sum(units[first + timedelta(days=day), product] for day in range(56)) / 56 - actual)
             naive_error += abs(before[0] - actual)
-    assert learned_error < 0.9 * naive_error
+    assert weekday_error < 0.9 * level_error
+    assert weekday_error < 0.9 * naive_error

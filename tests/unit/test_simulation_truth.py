@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,19 @@ def test_category_revenue_adds_up_and_looks_back_seven_days(truth: dict[str, Any
 ])
 def test_growth_rounds_halves_away_from_zero(amount: str, base: str | None, expected: str | None) -> None:
     assert growth(Decimal(amount), None if base is None else Decimal(base)) == expected
+
+
+def test_the_last_category_of_a_day_is_by_time_then_identity(records: list[SimulatedRecord]) -> None:
+    good = next(record for record in records if not record.reasons and record.kind == "normal")
+    later = good.event["event_time"] + timedelta(microseconds=1)
+    cases = [
+        (good.event["event_time"], "z", "first"), (later, "a", "smaller id"), (later, "b", "last"),
+    ]
+    answers = Truth({})
+    for event_time, event_id, category in cases:
+        event = {**good.event, "event_time": event_time, "event_id": event_id, "category": category}
+        answers.add(replace(good, event=event, event_id=event_id))
+    assert [row[2] for row in answers.document()["gold.daily_sales"]] == ["last"]
 
 
 def test_every_record_stands_in_exactly_one_place(records: list[SimulatedRecord], truth: dict[str, Any]) -> None:
