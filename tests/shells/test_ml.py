@@ -17,8 +17,11 @@ import pytest
 from deltalake import DeltaTable
 
 from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
+from shoplake.forecasting.history import build_history
+from shoplake.forecasting.inputs import read_sales
+from shoplake.forecasting.training import fit_models, score_forecasters
 from shoplake.lake.addresses import Lake
-from shoplake.settings import PROJECT_ROOT
+from shoplake.settings import PROJECT_ROOT, load_settings
 
 FIRST = date(2026, 8, 1)
 DAYS = 50
@@ -87,6 +90,24 @@ def test_train_then_predict_from_a_file(
         assert row["predicted_units"] >= 0
         if row["model"] == "seasonal_naive":
             assert row["predicted_units"] == sold[row["product_id"], row["target_date"] - timedelta(days=7)]
+
+
+def test_the_scored_models_were_fitted_on_days_up_to_the_first_validation_cutoff(
+    sales_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("train", "--data", sales_file, "--json") == 0
+    trained = json.loads(capsys.readouterr().out)
+    first = date.fromisoformat(trained["validation"]["first_cutoff"])
+    settings = load_settings("local").ml
+    sales = read_sales(Path(sales_file), Lake("unused"))
+    # All that the models may know is what a file ending on that day holds.
+    known = sales[sales["event_date"] <= str(first)]
+    models = fit_models(build_history(known, first), settings)
+    days = (first - FIRST).days + 1
+    last = (date.fromisoformat(trained["validation"]["last_cutoff"]) - FIRST).days + 1
+    for score in score_forecasters(build_history(sales, AS_OF), models, range(days, last + 1)):
+        assert trained["metrics"][score.horizon][score.model]["wape"] == score.wape
+        assert trained["metrics"][score.horizon][score.model]["rmsse"] == score.rmsse
 
 
 def test_predicting_again_replaces_its_own_rows_only(sales_file: str, data_dir: Path) -> None:

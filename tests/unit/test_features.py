@@ -168,6 +168,16 @@ def test_nothing_after_the_cutoff_changes_a_feature_or_a_forecast_by_one_bit() -
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("days", [1, 6, 30, 59, 100])
+def test_a_history_cut_is_the_history_as_it_was(days: int) -> None:
+    sales = make_sales()
+    cut = build_history(sales, FIRST + timedelta(days=DAYS - 1)).until(days)
+    then = build_history(sales, FIRST + timedelta(days=days - 1))
+    for field in ("product_ids", "units", "amounts", "last_sale", "first_seen", "first_sale", "categories", "points"):
+        np.testing.assert_array_equal(getattr(cut, field), getattr(then, field), err_msg=field)
+    assert cut.cutoff == then.cutoff
+
+
 def test_training_sees_of_each_cutoff_what_serving_would_have_seen() -> None:
     settings = load_settings("local").ml
     sales = make_sales()

@@ -144,9 +144,10 @@ def test_training_clips_an_outlier_by_the_items_own_past() -> None:
 
 
 def test_scores_by_hand() -> None:
-    # 21 days known in weeks of 8, 8 and 6 units, then 7 more; one origin, on which 1 unit a day is forecast.
+    # Seen for 5 days before its first sale; from there 21 days known in weeks of 8, 8 and 6 units, then 7 more.
+    # One origin, on which 1 unit a day is forecast.
     known = [2, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0]
-    history = build_history(sales_of({"A": [*known, 3, 1, 1, 1, 1, 1, 1]}), FIRST + timedelta(days=27))
+    history = build_history(sales_of({"A": [0, 0, 0, 0, 0, *known, 3, 1, 1, 1, 1, 1, 1]}), FIRST + timedelta(days=32))
 
     class Ones:
         name, version = "ones", "1"
@@ -154,7 +155,7 @@ def test_scores_by_hand() -> None:
         def forecast(self, history: DemandHistory) -> np.ndarray:
             return np.ones((len(history.product_ids), 7))
 
-    day, week = score_forecasters(history, [Ones()], range(21, 22))
+    day, week = score_forecasters(history, [Ones()], range(26, 27))
     assert [day.wape, day.bias] == pytest.approx([2 / 3, -2 / 3])
     assert day.rmsse == pytest.approx(2 / np.sqrt(19 * 2**2 / 20))  # 20 differences, the first 0, the others 2
     assert [week.wape, week.bias] == pytest.approx([2 / 9, -2 / 9])
