@@ -26,7 +26,8 @@ SIMULATED_PROFILES = ("local", "dev")
 DOC = """
 ### The shop's day, from events to forecasts
 
-1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the `history_days` before it
+1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the `history_days` before
+   it
 2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger
 3. **build_gold**: the changed days of the gold tables
 4. **reconcile**: offsets = bronze = silver + duplicates + quarantine, or the run fails
@@ -58,9 +59,12 @@ def day_seed(day: date) -> int:
 
 
 def training_is_due(day: str) -> bool:
-    """Say whether to train: on the weekly training day, or when a model is missing."""
-    has_models = all((SETTINGS.model_path / model / "manifest.json").exists() for model in ("linear", "xgboost"))
-    return not has_models or date.fromisoformat(day).weekday() == SETTINGS.airflow.train_weekday
+    """Say whether to train: on the weekly training day, or when a model that may know this day is missing."""
+    from shoplake.forecasting.artifact import find_cutoff
+
+    as_of = date.fromisoformat(day)
+    has_models = all(find_cutoff(SETTINGS.model_path, model, as_of) for model in ("linear", "xgboost"))
+    return not has_models or as_of.weekday() == SETTINGS.airflow.train_weekday
 
 
 def history_is_due() -> bool:
@@ -84,7 +88,8 @@ def command(*words: str) -> str:
 def simulation(days: str, first: str, last: str) -> str:
     """Write the producer's command line for `days` days; the arguments are template expressions."""
     return command(
-        "python", "kafka/producer.py", "--events", f"{{{{ share_of_days(params.events, {days}, params.history_days) }}}}",
+        "python", "kafka/producer.py",
+        "--events", f"{{{{ share_of_days(params.events, {days}, params.history_days) }}}}",
         "--from", f"{{{{ {first} }}}}", "--to", f"{{{{ {last} }}}}", "--seed", "{{ day_seed(run_day(dag_run)) }}")
 
 
@@ -127,7 +132,8 @@ with DAG(
     reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
     publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"))
     is_training_due = ShortCircuitOperator(
-        task_id="is_training_due", python_callable=training_is_due, op_args=[DAY], ignore_downstream_trigger_rules=False)
+        task_id="is_training_due", python_callable=training_is_due, op_args=[DAY],
+        ignore_downstream_trigger_rules=False)
     train = shell_step("train", command("python", "ml/train.py", "--as-of", DAY))
     predict = shell_step(
         "predict",
@@ -143,7 +149,8 @@ with DAG(
         is_history_due = ShortCircuitOperator(
             task_id="is_history_due", python_callable=history_is_due, ignore_downstream_trigger_rules=False)
         simulate_history = shell_step("simulate_history", simulation(
-            "params.history_days", "days_before(run_day(dag_run), params.history_days)", "days_before(run_day(dag_run), 1)"))
+            "params.history_days", "days_before(run_day(dag_run), params.history_days)",
+            "days_before(run_day(dag_run), 1)"))
         simulate_day = shell_step(
             "simulate_day", simulation("1", "run_day(dag_run)", "run_day(dag_run)"), trigger_rule="none_failed")
         is_history_due >> simulate_history >> simulate_day >> drain

@@ -4,7 +4,7 @@ import runpy
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +39,10 @@ class Shells:
     lake: Lake
     topic: str
 
+    def on(self, root: Path) -> "Shells":
+        """Give the same shells on another lake; the test points SHOPLAKE_DATA_DIR there."""
+        return replace(self, lake=Lake(str(root)))
+
     def run(self, path: str, *argv: str) -> int:
         """Run a shell's main in this process."""
         return int(runpy.run_path(str(PROJECT_ROOT / path))["main"](list(argv)))
@@ -50,7 +54,8 @@ class Shells:
     def rows(self, table: Table, columns: Sequence[str] | None = None) -> Counter[tuple[Any, ...]]:
         """Read a table's columns (default: all) as a multiset of rows, by delta-rs: Spark does not check itself."""
         names = list(columns or table.column_names)
-        return Counter(tuple(as_text(row[name]) for name in names) for row in read_table(self.lake, table, names).to_pylist())
+        rows = read_table(self.lake, table, names).to_pylist()
+        return Counter(tuple(as_text(row[name]) for name in names) for row in rows)
 
 
 def make_topic(broker: str, name: str) -> None:
@@ -62,7 +67,7 @@ def make_topic(broker: str, name: str) -> None:
     admin.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def shells(broker: str, spark: "SparkSession", data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Shells:
     """Give the shells on an empty lake and a fresh topic."""
     topic = f"test-{uuid.uuid4().hex[:8]}"

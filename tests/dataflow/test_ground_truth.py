@@ -24,7 +24,7 @@ COLUMNS = {
 }
 
 
-@pytest.fixture()
+@pytest.fixture
 def truth(shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Send 60 simulated days, and take them through stream and batch in several micro-batches."""
     for name, share in {"DUPLICATE": 0.03, "CONFLICT_SAME_TIME": 0.003, "CONFLICT_OTHER_DATE": 0.002, "CORRUPT": 0.005,
@@ -48,15 +48,18 @@ def test_ground_truth(shells: Any, truth: dict[str, Any]) -> None:
         assert_same(table.name, shells.rows(table, columns), Counter(map(tuple, truth[table.name])))
     assert_same("bronze.events", hashes(shells, tables.BRONZE_EVENTS), Counter(truth["bronze.events"]))
     quarantine = read_table(lake, tables.SILVER_QUARANTINE, ["value", "reasons"]).to_pylist()
-    assert_same("silver.quarantine",
-                Counter((hashlib.sha256(row["value"]).hexdigest(), tuple(sorted(row["reasons"]))) for row in quarantine),
+    refused = ((hashlib.sha256(row["value"]).hexdigest(), tuple(sorted(row["reasons"]))) for row in quarantine)
+    assert_same("silver.quarantine", Counter(refused),
                 Counter((value, tuple(reasons)) for value, reasons in truth["silver.quarantine"]))
     ledger = count_rows(lake)
     assert ledger["batches"] > 2
     assert {"offsets": ledger["offsets"], "late": ledger["late"], "silver": ledger["silver"]} == {
-        "offsets": truth["rows"]["bronze.events"], "late": truth["late_count"], "silver": truth["rows"]["silver.events"]}
+        "offsets": truth["rows"]["bronze.events"], "late": truth["late_count"],
+        "silver": truth["rows"]["silver.events"]}
     # every planted kind is there, or the equalities above would be hollow
-    assert truth["late_count"] and truth["reused_event_ids"] and truth["rows"]["silver.duplicates"]
+    assert truth["late_count"]
+    assert truth["reused_event_ids"]
+    assert truth["rows"]["silver.duplicates"]
     assert {"conflicting_duplicate", "event_time_not_future", "json_valid"} <= set(truth["quarantine_by_reason"])
     assert shells.run("utils/reconcile.py") == 0
 
@@ -68,5 +71,7 @@ def hashes(shells: Any, table: tables.Table) -> Counter[str]:
 
 def assert_same(name: str, seen: Counter[Any], right: Counter[Any]) -> None:
     missing, extra = right - seen, seen - right
-    assert not missing and not extra, (
-        f"{name}: {missing.total()} rows missing, e.g. {list(missing)[:3]}; {extra.total()} too many, e.g. {list(extra)[:3]}")
+    found = (f"{name}: {missing.total()} rows missing, e.g. {list(missing)[:3]}; "
+             f"{extra.total()} too many, e.g. {list(extra)[:3]}")
+    assert not missing, found
+    assert not extra, found
