@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def airflow_environment(base: Mapping[str, str], project_root: Path, data_path: Path, binaries: Path) -> dict[str, str]:
-    """Give `base` with what Airflow needs: its home in the data folder, our DAGs, the virtual environment first on PATH.
+    """Give `base` with what Airflow needs: home in the data folder, our DAGs, the virtual environment first on PATH.
 
     Args:
         binaries: the virtual environment's folder of commands.

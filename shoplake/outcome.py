@@ -12,7 +12,7 @@ EXIT_INTERRUPTED = 130
 
 
 def run_to_exit_code(command: Callable[[], int]) -> int:
-    """Run a shell's body and turn what a person can act on into a message and an exit code; a bug keeps its traceback."""
+    """Run a shell's body and turn what a person can act on into a message and exit code; a bug keeps its traceback."""
     try:
         return command()
     except ShoplakeError as error:

@@ -275,7 +275,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, files: list[Path]) -> str:
-    lines = [f"{error.error_count()} wrong setting(s), from {', '.join(str(file) for file in files)} or the environment:"]
+    read = ", ".join(str(file) for file in files)
+    lines = [f"{error.error_count()} wrong setting(s), from {read} or the environment:"]
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "settings"
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()

@@ -27,8 +27,10 @@ MAX_DAYS = 3660
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--historical-csv", type=Path, metavar="FILE", help="CSV or Parquet to ingest first, .gz allowed")
-    parser.add_argument("--source", default="events", help="the file's format (default: events, the contract's own columns)")
+    parser.add_argument("--historical-csv", type=Path, metavar="FILE",
+                        help="CSV or Parquet to ingest first, .gz allowed")
+    parser.add_argument("--source", default="events",
+                        help="the file's format (default: events, the contract's own columns)")
     parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D",
                         help="build this day and those after it, changed or not (inclusive)")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day to build (inclusive)")
@@ -99,7 +101,8 @@ def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: a
             totals[name] += row[column]
         LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
     if records.bad_lines:
-        LOG.warning("%s: %d lines could not be read; they are in silver.quarantine (json_valid)", path, records.bad_lines)
+        LOG.warning("%s: %d lines could not be read; they are in silver.quarantine (json_valid)",
+                    path, records.bad_lines)
     return {"file": str(path), "sha256": sha256, "source": arguments.source, "bad_lines": records.bad_lines, **totals}
 
 

@@ -41,7 +41,8 @@ class Topic:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drain", action="store_true", help="stop when everything that the topic holds now is in the lake")
+    parser.add_argument("--drain", action="store_true",
+                        help="stop when everything that the topic holds now is in the lake")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the totals at the end")
     return parser.parse_args(argv)
@@ -75,8 +76,8 @@ def stream(arguments: argparse.Namespace) -> int:
             totals = run_query(settings, lake, topic, arguments.drain)
     report = {"topic": topic.name, "origin": topic.id, **totals}
     print_result(report, f"{topic.name}: {totals['records']:,} records in {totals['batches']} batches -> "
-                 f"{totals['silver']:,} silver, {totals['duplicates']:,} duplicates, {totals['quarantine']:,} quarantined",
-                 arguments.json)
+                 f"{totals['silver']:,} silver, {totals['duplicates']:,} duplicates, "
+                 f"{totals['quarantine']:,} quarantined", arguments.json)
     return EXIT_OK
 
 
@@ -108,7 +109,8 @@ def describe_topic(settings: Settings) -> Topic:
         finally:
             consumer.close()
     except KafkaError as error:
-        raise SourceError(f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
+        raise SourceError(
+            f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
     return Topic(name, str(known[name]["topic_id"]), ends)
 
 
@@ -168,9 +170,9 @@ def check_topic_is_the_same(lake: "Lake", topic: Topic) -> None:
     strangers = origins_of(lake, query_id) - {topic.id} if query_id else set()
     if strangers:
         raise SourceError(
-            f"the topic {topic.name!r} now has the id {topic.id}, but the checkpoint {lake.checkpoint(QUERY)} holds offsets "
-            f"of {', '.join(strangers)}: the topic was made anew. Nothing was read. Move the checkpoint folder aside to "
-            "read the new topic from its start; what is in the lake stays"
+            f"the topic {topic.name!r} now has the id {topic.id}, but the checkpoint {lake.checkpoint(QUERY)} holds "
+            f"offsets of {', '.join(strangers)}: the topic was made anew. Nothing was read. Move the checkpoint folder "
+            "aside to read the new topic from its start; what is in the lake stays"
         )
 
 
@@ -216,8 +218,9 @@ def batch_writer(
                   "duplicates": row["duplicate_count"], "quarantine": row["quarantine_count"]}
         for name, count in counts.items():
             totals[name] += count
-        LOG.info("batch %d: %s records -> %s silver, %s duplicates, %s quarantined in %.1f s", batch_id, row["bronze_count"],
-                 row["silver_count"], row["duplicate_count"], row["quarantine_count"], time.monotonic() - started)
+        LOG.info("batch %d: %s records -> %s silver, %s duplicates, %s quarantined in %.1f s", batch_id,
+                 row["bronze_count"], row["silver_count"], row["duplicate_count"], row["quarantine_count"],
+                 time.monotonic() - started)
 
     return write_batch
 
@@ -225,7 +228,8 @@ def batch_writer(
 def explain_query_failure(error: Exception) -> str:
     """Give the first line of Spark's message, and what to look at."""
     first = next(iter(str(error).strip().splitlines()), "no message")
-    return f"the streaming query stopped: {first[:500]}. Look with: python kafka/broker.py status, python utils/reconcile.py"
+    return (f"the streaming query stopped: {first[:500]}. "
+            "Look with: python kafka/broker.py status, python utils/reconcile.py")
 
 
 if __name__ == "__main__":

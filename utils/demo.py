@@ -35,9 +35,11 @@ TOP_COLUMNS: dict[str, tuple[str, Literal["left", "right"]]] = {
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=50_000, help="events of the simulated history and the day (default: 50000)")
+    parser.add_argument("--events", type=int, default=50_000,
+                        help="events of the simulated history and the day (default: 50000)")
     parser.add_argument("--day", type=date.fromisoformat, help="the shop day to run (default: yesterday)")
-    parser.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1", help="leave the broker running")
+    parser.add_argument("--keep", action="store_true", default=os.environ.get("KEEP") == "1",
+                        help="leave the broker running")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(argv)
 
@@ -82,7 +84,8 @@ def run_json(*words: str) -> Any:
     Raises:
         ShoplakeError: it failed; what it said is in the message.
     """
-    done = subprocess.run([sys.executable, *words, "--json"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *words, "--json"], cwd=PROJECT_ROOT,
+                          capture_output=True, text=True, check=False)
     if done.returncode != EXIT_OK:
         raise ShoplakeError(f"python {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout)
@@ -107,7 +110,8 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     airflow = str(binaries / "airflow")
     with log.open("w") as lines:
-        migrated = subprocess.run([airflow, "db", "migrate"], env=environment, stdout=lines, stderr=subprocess.STDOUT, check=False)
+        migrated = subprocess.run([airflow, "db", "migrate"], env=environment,
+                                  stdout=lines, stderr=subprocess.STDOUT, check=False)
         if migrated.returncode != EXIT_OK:
             raise ShoplakeError(f"airflow db migrate failed; see {log}")
         process = subprocess.Popen(
@@ -120,7 +124,8 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
                 say(f"{line.split(TASK_ENDS)[1].split()[0]} done, {time.monotonic() - last:.0f} s")
                 last = time.monotonic()
     if process.wait() != EXIT_OK:
-        raise ShoplakeError(f"the DAG {DAG} failed; the last lines of {log}:\n{''.join(log.read_text().splitlines(True)[-15:])}")
+        ending = "".join(log.read_text().splitlines(True)[-15:])
+        raise ShoplakeError(f"the DAG {DAG} failed; the last lines of {log}:\n{ending}")
 
 
 def gather(settings: Settings, day: date) -> dict[str, Any]:
@@ -164,7 +169,8 @@ def show(summary: dict[str, Any]) -> None:
                                                for name in ("wape", "rmsse", "bias")))
     console.print(accuracy)
     console.print("Next: python sql/run_analytics.py · python utils/reconcile.py --json · "
-                  "python sql/run_analytics.py --sql 'SELECT * FROM gold.category_revenue LIMIT 5' · make help", soft_wrap=True)
+                  "python sql/run_analytics.py --sql 'SELECT * FROM gold.category_revenue LIMIT 5' · make help",
+                  soft_wrap=True)
 
 
 if __name__ == "__main__":

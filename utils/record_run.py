@@ -45,7 +45,8 @@ def record(arguments: argparse.Namespace) -> int:
     with hold_lock(lake, RUNS.name, settings.lake.lock_timeout):
         rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))
         replace_rows(lake, RUNS, rows, f"run_id = {text_literal(arguments.run_id)}")
-    print_result(row, f"{row['run_id']}: {row['offset_count']:,} records, {row['prediction_count']:,} predictions", arguments.json)
+    print_result(row, f"{row['run_id']}: {row['offset_count']:,} records, {row['prediction_count']:,} predictions",
+                 arguments.json)
     return EXIT_OK
 
 

@@ -26,8 +26,8 @@ SIMULATED_PROFILES = ("local", "dev")
 DOC = """
 ### The shop's day, from events to forecasts
 
-1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the `history_days` before
-   it
+1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the
+   `history_days` before it
 2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger
 3. **build_gold**: the changed days of the gold tables
 4. **reconcile**: offsets = bronze = silver + duplicates + quarantine, or the run fails

@@ -19,7 +19,8 @@ SCHEMA_VERSIONS = (1, 2)
 PRICE_TYPE = "DECIMAL(18,4)"
 PRICE_SCALE = 4
 MAX_TEXT_LENGTH = 256
-FIRST_EVENT_TIME = "1970-01-02 00:00:00+00:00"  # Kafka's timestamps begin in 1970; a day later its day is 1970 in every zone
+# Kafka's timestamps begin in 1970; a day later its day is 1970 in every zone.
+FIRST_EVENT_TIME = "1970-01-02 00:00:00+00:00"
 
 # The typed v1 fields, in the order of their canonical text.
 V1_FIELDS = ("event_time", "user_id", "product_id", "category", "price", "quantity", "event_type")
@@ -103,7 +104,8 @@ def derive_event_id(event: Mapping[str, Any]) -> str:
     Args:
         event: typed values (datetime, Decimal, int, str or None) of V1_FIELDS.
     """
-    return hashlib.sha256(CANONICAL_SEPARATOR.join(_canonical(event.get(name)) for name in V1_FIELDS).encode()).hexdigest()
+    text = CANONICAL_SEPARATOR.join(_canonical(event.get(name)) for name in V1_FIELDS)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _canonical(value: Any) -> str:

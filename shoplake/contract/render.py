@@ -1,7 +1,7 @@
 """Render the contract: Spark schemas, DuckDB and BigQuery DDL, and the data dictionary."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import sqlglot.expressions as exp
 
@@ -28,7 +28,8 @@ def spark_schema(table: Table) -> "StructType":
     """Give the table's Spark schema (needs an active session)."""
     from pyspark.sql.types import StructType
 
-    return StructType.fromDDL(spark_ddl(table.columns))
+    # fromDDL promises a DataType only; a list of columns is always a struct.
+    return cast(StructType, StructType.fromDDL(spark_ddl(table.columns)))
 
 
 def arrow_schema(table: Table) -> "pa.Schema":
@@ -65,7 +66,8 @@ def bigquery_ddl(table: Table, dataset: str) -> str:
     Args:
         dataset: the resolved dataset, `project.dataset` or `dataset`.
     """
-    lines = (f"  `{column.name}` {bigquery_type(column)}{_not_null(column)} OPTIONS(description={_text(column.description)})"
+    lines = (f"  `{column.name}` {bigquery_type(column)}{_not_null(column)} "
+             f"OPTIONS(description={_text(column.description)})"
              for column in table.columns)
     parts = [f"CREATE TABLE IF NOT EXISTS `{dataset}.{table.name.split('.')[1]}` (\n" + ",\n".join(lines) + "\n)"]
     if table.partition_by:
@@ -93,7 +95,8 @@ def data_dictionary() -> str:
     lines = [
         "# Data dictionary", "",
         "Generated from `shoplake/contract/` by `make docs`; do not edit. Types are Spark's.", "",
-        "## The event on the topic", "", "| field | type | since | required | privacy | meaning |", "|---|---|---|---|---|---|",
+        "## The event on the topic", "",
+        "| field | type | since | required | privacy | meaning |", "|---|---|---|---|---|---|",
     ]
     lines += [f"| {field.name} | {field.type} | v{field.since} | {'yes' if _required_on_topic(field.name) else 'no'} | "
               f"{field.privacy} | {field.description} |" for field in FIELDS]
@@ -116,6 +119,6 @@ def _dictionary_entry(item: Table | View) -> list[str]:
     return [
         f"## {item.name}", "", f"{item.description}. {' '.join(facts)}", "",
         "| column | type | null | privacy | meaning |", "|---|---|---|---|---|",
-        *(f"| {column.name} | {column.type} | {'yes' if column.nullable else 'no'} | {column.privacy} | {column.description} |"
-          for column in item.columns),
+        *(f"| {column.name} | {column.type} | {'yes' if column.nullable else 'no'} | {column.privacy} | "
+          f"{column.description} |" for column in item.columns),
     ]

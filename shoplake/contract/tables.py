@@ -87,7 +87,8 @@ SALES_MEASURES = (
     Column("order_count", "BIGINT", "order_created events", privacy="public"),
     Column("units", "BIGINT", "Units ordered: the demand", privacy="public"),
     Column("gross_amount", AMOUNT, "Price x quantity of order_created", privacy="public"),
-    Column("cancelled_units", "BIGINT", "Units of order_cancelled, booked on the cancellation's own day", privacy="public"),
+    Column("cancelled_units", "BIGINT", "Units of order_cancelled, booked on the cancellation's own day",
+           privacy="public"),
     Column("cancelled_amount", AMOUNT, "Price x quantity of order_cancelled, positive", privacy="public"),
     Column("net_amount", AMOUNT, "gross_amount - cancelled_amount", privacy="public"),
 )

@@ -35,7 +35,8 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> No
         ContractError: the columns are not those of the contract.
     """
     if tuple(rows.column_names) != table.column_names:
-        raise ContractError(f"{table.name} has the columns {table.column_names}, but was given {tuple(rows.column_names)}")
+        raise ContractError(
+            f"{table.name} has the columns {table.column_names}, but was given {tuple(rows.column_names)}")
     partitions = [table.partition_by] if table.partition_by else None
     exists = table_exists(lake, table)
     write_deltalake(

@@ -17,7 +17,10 @@ LEDGER_VERSION = "ledger_version"
 
 @dataclass(frozen=True)
 class Changes:
-    """Days with new rows in silver.events, all days that have rows, and the ledger version that names them (None: no ledger)."""
+    """Days with new rows in silver.events, all days that have rows, and the ledger version that names them.
+
+    `ledger_version` is None where there is no ledger.
+    """
 
     dates: frozenset[date]
     all_dates: frozenset[date]

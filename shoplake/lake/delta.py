@@ -26,7 +26,7 @@ def check_session(spark: SparkSession) -> None:
         ConfigError: names the jar and what fits.
     """
     added = spark.sparkContext.getConf().get("spark.jars") or ""
-    core = spark.sparkContext._jvm.java.lang.Class.forName("org.apache.spark.SparkContext")
+    core = spark.sparkContext._jsc.sc().getClass()
     jars = Path(core.getProtectionDomain().getCodeSource().getLocation().getPath()).parent
     check_connectors(jars, added.split(",") if added else ())
 

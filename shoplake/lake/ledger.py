@@ -47,4 +47,5 @@ def _rows(lake: Lake, column: str, value: str) -> list[dict[str, Any]]:
     if not table_exists(lake, LEDGER):
         return []
     ledger = read_table(lake, LEDGER, ["query_id", "batch_id", "origin", "ranges"])
-    return ledger.filter(pc.equal(ledger[column], value)).to_pylist()
+    rows: list[dict[str, Any]] = ledger.filter(pc.equal(ledger[column], value)).to_pylist()
+    return rows

@@ -21,7 +21,8 @@ def assign_verdicts(judged: DataFrame, silver: DataFrame) -> DataFrame:
         judged: one batch, from `judge_events`.
         silver: silver.events, at least the batch's own event dates.
     """
-    kept_fields = [*(F.col(name).alias(f"kept_{name}") for name in _COORDINATES), F.col("content_hash").alias("kept_hash")]
+    kept_fields = [*(F.col(name).alias(f"kept_{name}") for name in _COORDINATES),
+                   F.col("content_hash").alias("kept_hash")]
     is_valid = F.size("reasons") == 0
     first = Window.partitionBy(*IDENTITY, is_valid).orderBy("partition", "offset")
     in_batch = judged.withColumn("_first", F.first(F.struct(*kept_fields)).over(first))

@@ -8,15 +8,14 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import (
     BRONZE_EVENTS,
     LEDGER,
     SILVER_DUPLICATES,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
-    Table,
 )
-from shoplake.contract.render import spark_schema
 from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
@@ -77,7 +76,8 @@ def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rul
     ).orderBy("partition").collect()
     _check_gapless(parts, batch)
     dates = sorted({day for part in parts for day in part["dates"]})
-    append_once(judged.withColumn("ingest_date", F.to_date("timestamp")), lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
+    bronze = judged.withColumn("ingest_date", F.to_date("timestamp"))
+    append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
 
     silver = read_delta(judged.sparkSession, lake, SILVER_EVENTS)
     known = silver.filter(days_predicate(SILVER_EVENTS, dates) if dates else "FALSE")
@@ -108,9 +108,9 @@ def _check_gapless(parts: Sequence[Row], batch: Batch) -> None:
         expected = part["until_offset"] - part["from_offset"]
         if part["rows"] != expected:
             raise ContractError(
-                f"batch {batch.batch_id} of {batch.topic}: partition {part['partition']} gave {part['rows']} records for "
-                f"the {expected} offsets {part['from_offset']} to {part['until_offset'] - 1}; nothing of this batch "
-                "is committed. Look at the topic with: python kafka/consumer.py --from-beginning"
+                f"batch {batch.batch_id} of {batch.topic}: partition {part['partition']} gave {part['rows']} records "
+                f"for the {expected} offsets {part['from_offset']} to {part['until_offset'] - 1}; nothing of this "
+                "batch is committed. Look at the topic with: python kafka/consumer.py --from-beginning"
             )
 
 

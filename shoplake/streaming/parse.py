@@ -51,10 +51,11 @@ def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
     )
     identified = typed.withColumn("event_id", F.coalesce("event_id", F.sha2(_canonical_text(V1_FIELDS), 256)))
     shop_day = F.to_date(F.from_utc_timestamp("event_time", shop.time_zone))
+    # A rejected time far away (year 1, year 9999) would give a day that no reader can hold.
+    has_day = F.expr(f"event_time BETWEEN TIMESTAMP'{FIRST_EVENT_TIME}' AND TIMESTAMP'9999-01-01'")
     return identified.select(
         "*",
-        # a rejected time far away (year 1, year 9999) would give a day that no reader can hold
-        F.when(F.expr(f"event_time BETWEEN TIMESTAMP'{FIRST_EVENT_TIME}' AND TIMESTAMP'9999-01-01'"), shop_day).alias("event_date"),
+        F.when(has_day, shop_day).alias("event_date"),
         F.sha2(_canonical_text(FIELD_NAMES), 256).alias("content_hash"),
     )
 

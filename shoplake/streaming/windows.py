@@ -25,7 +25,7 @@ LIVE_WINDOWS = (
 
 
 def revenue_by_window(events: DataFrame, live: LiveWindow) -> DataFrame:
-    """Sum rows of silver.events into the live table's columns; windows without an order or cancellation do not appear."""
+    """Sum rows of silver.events into the live table's columns; windows without order or cancellation do not appear."""
     sales = events.filter(F.col("event_type").isin(*SALES_EVENT_TYPES))
     sums = sales.groupBy(F.window("event_time", live.length).alias("_window"), live.group).agg(
         *(F.expr(sql).alias(name) for name, sql in SALES.items()))

@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_steps_stand_in_the_designs_order(module: dict[str, Any]) -> None:
     dag = module["dag"]
     assert [task.task_id for task in dag.topological_sort()] == ORDER
-    for before, after in zip(ORDER, ORDER[1:], strict=False):
+    for before, after in pairwise(ORDER):
         assert dag.get_task(before).downstream_task_ids == {after}
 
 

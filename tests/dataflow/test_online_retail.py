@@ -95,8 +95,10 @@ def daily_sales(facts: Facts) -> Iterator[tuple[Any, ...]]:
                f"{day.cancelled:.4f}", f"{day.gross - day.cancelled:.4f}", 0, 0)
 
 
-@pytest.mark.parametrize(
-    "rows", [pytest.param(SLICE, id="slice"), pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(2400)])])
+@pytest.mark.parametrize("rows", [
+    pytest.param(SLICE, id="slice"),
+    pytest.param(None, id="all", marks=[pytest.mark.slow, pytest.mark.timeout(2400)]),
+])
 def test_replay_and_history_give_the_same_gold(
     rows: int | None, shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -144,7 +146,8 @@ def check_published_facts(shells: Any, ledger: dict[str, Any]) -> None:
     events = read_table(shells.lake, SILVER_EVENTS, ["event_id"])
     assert len(events["event_id"].unique()) == 540_570, "each exact repeat is a row of its own"
     sales = read_table(shells.lake, DAILY_SALES)
-    totals = {name: sum(sales[name].to_pylist()) for name in ("units", "gross_amount", "cancelled_amount", "net_amount")}
+    totals = {name: sum(sales[name].to_pylist())
+              for name in ("units", "gross_amount", "cancelled_amount", "net_amount")}
     assert totals == {"units": 5_660_978, "gross_amount": Decimal("10655622.484"),
                       "cancelled_amount": Decimal("896812.49"), "net_amount": Decimal("9758809.994")}
     assert (sales.num_rows, len(sales["product_id"].unique())) == (278_700, 3_844)
