@@ -1,0 +1,116 @@
+"""The README's commands, each run exactly as it stands there, in its order; and what the pages point to exists."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from shoplake.contract.tables import BRONZE_EVENTS, DAILY_SALES, DEMAND_PREDICTIONS
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table
+from shoplake.settings import PROJECT_ROOT
+
+README = PROJECT_ROOT / "README.md"
+PAGES = [*sorted(PROJECT_ROOT.glob("*.md")), *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
+BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+# Command -> why this test does not run it.
+NOT_RUN = {
+    "make demo": "it takes minutes; tests/dags runs the same DAG",
+    "make test": "this test is part of it",
+    "make setup": "make test has run it; it changes the environment that the tests run in",
+    ". .venv/bin/activate": "the test puts the environment's folder first on PATH",
+    "spark-submit spark/streaming_pipeline.py": "it runs for ever; --drain is the same query with an end",
+    "python utils/install_runtime.py": "it changes the environment that the tests run in",
+    "python utils/demo.py --events 5000 --day 2026-10-13": "it is what `make demo` calls",
+}
+SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "airflow", "gcp", "utils", "configs")
+# The published file is not shipped; these are its header and lines of its form.
+ONLINE_RETAIL = (
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    "536365,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,2010-12-01 08:26:00,2.55,17850.0,United Kingdom\n"
+    "C536379,D,Discount,-1,2010-12-01 09:41:00,27.5,14527.0,United Kingdom\n"
+)
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give a folder that looks like the clone after `make setup`, whose data folder is the test's own."""
+    folder = tmp_path / "clone"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "online_retail.csv").write_text(ONLINE_RETAIL)
+    for name in SHELL_FOLDERS:
+        (folder / name).symlink_to(PROJECT_ROOT / name)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(folder / "data"))
+    monkeypatch.setenv("SHOPLAKE_KAFKA__PORT", str(free_port()))
+    # The Java of the daily DAG's short runs (docs/adr/0012): half the time of this test.
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m")
+    monkeypatch.delenv("SPARK_HOME", raising=False)
+    yield folder
+    subprocess.run([sys.executable, "kafka/broker.py", "stop"], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.timeout(900)
+def test_every_command_of_the_readme_runs_in_its_order(clone: Path) -> None:
+    assert shutil.which("python") == str(Path(sys.executable).parent / "python")
+    for command in COMMANDS:
+        if command in NOT_RUN:
+            continue
+        done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        assert done.stdout.strip(), f"{command} printed nothing"
+        assert "Traceback" not in done.stderr, f"{command}\n{done.stderr[-4000:]}"
+    lake = Lake(str(clone / "data" / "lake"))
+    # 1,000 and 100 simulated and 50 replayed through Kafka, 3,000 from the file; the last replay came after the drain.
+    assert read_table(lake, BRONZE_EVENTS, ["offset"]).num_rows == 1_000 + 100 + 50 + 3_000
+    built = set(read_table(lake, DAILY_SALES, ["event_date"])["event_date"].to_pylist())
+    assert built >= {date(2026, 9, 1) + timedelta(days=number) for number in range(43)}
+    targets = set(read_table(lake, DEMAND_PREDICTIONS, ["target_date"])["target_date"].to_pylist())
+    assert len(targets) == 7
+
+
+def test_only_commands_of_the_readme_are_left_out() -> None:
+    assert sorted(NOT_RUN) == sorted(set(NOT_RUN) & set(COMMANDS))
+
+
+def test_the_readme_names_every_command() -> None:
+    listed = (path for folder in SHELL_FOLDERS for path in (PROJECT_ROOT / folder).glob("*.py"))
+    shells = [str(path.relative_to(PROJECT_ROOT)) for path in listed]
+    assert "kafka/producer.py" in shells
+    named = {word for command in COMMANDS for word in command.split()}
+    assert [shell for shell in shells if shell not in named] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT_ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    inner = [target for target in targets if "://" not in target]
+    assert [target for target in inner if not (page.parent / target).exists()] == []
+
+
+def test_files_that_the_pages_name_exist() -> None:
+    folders = "|".join((*SHELL_FOLDERS, "shoplake", "tests", "docs"))
+    path = re.compile(rf"(?<![\w./])(?:{folders})/[\w/.-]*\.(?:py|sql|yaml|conf|xml|md)\b")
+    named = {name for page in PAGES for name in path.findall(page.read_text())}
+    assert "kafka/topics.yaml" in named
+    missing = {name for name in named if not (PROJECT_ROOT / name).exists()}
+    # Named as the original's, and as what must not be.
+    of_the_original = {
+        "airflow/dags/spark_streaming_dag.py", "gcp/gcs_client.py", "utils/logger.py", "utils/config_loader.py"}
+    assert missing == {*of_the_original, "kafka/kafka.py"}
