@@ -18,10 +18,10 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock docs clean
+.PHONY: help setup demo test test-data check lock docs clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # The second step looks for itself whether jars, settings or Java are missing, in half a second.
 setup: $(STAMP)  ## Install Python packages, JVM jars, Spark's settings and a Java into .venv (quick when done)
@@ -39,8 +39,11 @@ $(STAMP): requirements-dev.txt requirements.txt pyproject.toml
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
 	@$(WITH_JAVA) KEEP=$(KEEP) "$(PY)" utils/demo.py --events $(EVENTS)
 
-test: setup  ## Run all tests
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests
+test: setup  ## Run the tests, on two cores
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow" -n 2 --dist loadfile
+
+test-data: setup  ## Run the tests that take the whole real data set through both ways in
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow
 
 check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	ruff check $(PATHS_OF_CODE)
