@@ -24,6 +24,18 @@ def run_to_exit_code(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our stdout (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
+    except OSError as error:
+        print(f"error: {_describe_os_error(error)}", file=sys.stderr)
+        return EXIT_FAILURE
+
+
+def _describe_os_error(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    where = error.filename2 or error.filename
+    if where is None:
+        return f"{what}. Check that the disk has room and that the data folder (SHOPLAKE_DATA_DIR) can be written"
+    path = os.fsdecode(where)
+    return f"{what}: {path}; check that it exists, that you may read and write it, and that the disk has room"
 
 
 def print_result(result: Mapping[str, Any], text: str, as_json: bool) -> None:
