@@ -85,6 +85,8 @@ def run(flags: argparse.Namespace) -> int:
 
     from shoplake.simulation import Truth, simulate_file, simulate_history, simulate_live
 
+    for path in filter(None, (flags.to_file, flags.truth)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     flags.seed = time.time_ns() % 2**32 if flags.seed is None else flags.seed
     days = (flags.first, flags.last)
     asked = {"seed": flags.seed, "events": flags.events, "from": flags.first, "to": flags.last}
@@ -116,8 +118,6 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
         (flags.to_file and not flags.first, "--to-file writes history: give --from and --to"),
         (flags.seed is not None and flags.seed < 0, f"--seed {flags.seed} is negative; give 0 or more"),
         (not 0 <= flags.delay <= 3600, f"--delay {flags.delay:g} is out of range; give 0 to 3600 seconds"),
-        *((path and not path.parent.is_dir(), f"the folder {path and path.parent} does not exist; make it first")
-          for path in (flags.truth, flags.to_file)),
     ]
     for is_wrong, message in problems:
         if is_wrong:

@@ -213,7 +213,6 @@ TODAY = datetime.now(UTC).date()
     (["--events", "10", "--from", "2026-03-02", "--to", "2026-03-01"], "must not be after the last"),
     (["--events", "10", "--to-file", "data.csv"], "give --from and --to"),
     (["--events", "10", *HISTORY, "--to-file", "data.xlsx"], "ends in one of"),
-    (["--events", "10", *HISTORY, "--truth", "nosuch/truth.json"], "does not exist"),
     (["--events", "10", "--limit", "3"], "--limit belongs to --replay"),
     (["--events", "10", "--delay", "-1"], "--delay -1 is out of range"),
     (["--events", "10", "--seed", "-1"], "--seed -1 is negative"),
@@ -226,6 +225,20 @@ def test_wrong_usage_exits_2(
     code, _, err = produce(*argv)
     assert code == 2
     assert message in err
+
+
+def test_missing_folders_are_made(produce: Any, tmp_path: Path) -> None:
+    file, truth = tmp_path / "data" / "history.csv", tmp_path / "answers" / "of" / "it.json"
+    assert produce("--events", "10", *HISTORY, "--to-file", file, "--truth", truth)[0] == 0
+    assert file.is_file()
+    assert truth.is_file()
+
+
+def test_a_file_where_a_folder_should_be_is_named(produce: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    code, out, err = produce("--events", "10", *HISTORY, "--to-file", tmp_path / "data" / "history.csv")
+    assert (code, out) == (1, "")
+    assert f"error: File exists: {tmp_path / 'data'}; check" in err
 
 
 @pytest.mark.parametrize("argv", [
