@@ -19,6 +19,7 @@ from shoplake.outcome import run_to_exit_code
 from shoplake.settings import EMBEDDED, PROJECT_ROOT, Settings, load_settings
 
 DAG = "ecommerce_pipeline"
+MIN_EVENTS = 100  # the DAG takes no fewer
 TASK_ENDS = "[DAG TEST] end task task_id="
 # heading -> the query's column and how it is set
 REVENUE_COLUMNS: dict[str, tuple[str, Literal["left", "right"]]] = {
@@ -55,7 +56,12 @@ def run_demo(arguments: argparse.Namespace) -> int:
     settings = load_settings("local")
     if settings.kafka.bootstrap_servers != EMBEDDED:
         raise ConfigError("the demo uses the embedded broker; unset SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS")
-    day = arguments.day or datetime.now(ZoneInfo(settings.shop.time_zone)).date() - timedelta(days=1)
+    yesterday = datetime.now(ZoneInfo(settings.shop.time_zone)).date() - timedelta(days=1)
+    day = arguments.day or yesterday
+    if day > yesterday:
+        raise ConfigError(f"--day {day} is not over yet in {settings.shop.time_zone}; give {yesterday} or earlier")
+    if arguments.events < MIN_EVENTS:
+        raise ConfigError(f"--events {arguments.events} is too few for a history and a day; give {MIN_EVENTS} or more")
     started = time.monotonic()
     was_running = broker("status")["running"]
     broker("start")
@@ -130,10 +136,13 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
 
 def gather(settings: Settings, day: date) -> dict[str, Any]:
     """Ask the finished lake, through the same commands that a person would use."""
+    from shoplake.forecasting.artifact import load_model
+
     week = f"from_date={day - timedelta(days=6)}", f"to_date={day}"
     reports = [run_json("sql/run_analytics.py", "--query", name, "--param", week[0], "--param", week[1])
                for name in ("daily_revenue", "top_selling_products")]
-    manifest = json.loads((settings.model_path / "xgboost" / "manifest.json").read_text())
+    # The model that forecast this day: one trained later, for another day, may lie beside it.
+    manifest = load_model(settings.model_path, "xgboost", day, settings.ml.features).manifest
     return {"ledger": run_json("utils/reconcile.py"), "revenue": reports[0], "top": reports[1],
             "accuracy": manifest["metrics"]}
 
