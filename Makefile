@@ -71,5 +71,5 @@ _data-dictionary:
 	@"$(PY)" -c 'import sys; from shoplake.contract.render import data_dictionary; sys.stdout.write(data_dictionary())' > $(TO)
 
 clean:  ## Remove caches and build output; data/ and .venv stay
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log artifacts
 	find shoplake kafka spark sql ml airflow utils tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -21,13 +21,16 @@ README = PROJECT_ROOT / "README.md"
 PAGES = [*sorted(PROJECT_ROOT.glob("*.md")), *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines() if line.strip()]
+STOP = "python kafka/broker.py stop"
+# Not of the sequence, for it needs a file that is not shipped.
+REAL_FILE_COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", README.read_text(), re.MULTILINE | re.DOTALL)
 # Command -> why this test does not run it.
 NOT_RUN = {
     "make demo": "it takes minutes; tests/dags runs the same DAG",
     "make test": "this test is part of it",
     "make setup": "make test has run it; it changes the environment that the tests run in",
     ". .venv/bin/activate": "the test puts the environment's folder first on PATH",
-    "spark-submit spark/streaming_pipeline.py": "it runs for ever; --drain is the same query with an end",
+    "spark-submit spark/streaming_pipeline.py  # until Ctrl-C": "it has no end; --drain is the same query with one",
     "python utils/install_runtime.py": "it changes the environment that the tests run in",
 }
 SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "airflow", "gcp", "utils", "configs")
@@ -49,10 +52,9 @@ def free_port() -> int:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a folder that looks like the clone after `make setup`, whose data folder is the test's own."""
+    """Give a folder that looks like a fresh clone after `make setup`: without a data folder."""
     folder = tmp_path / "clone"
-    (folder / "data").mkdir(parents=True)
-    (folder / "data" / "online_retail.csv").write_text(ONLINE_RETAIL)
+    folder.mkdir()
     for name in SHELL_FOLDERS:
         (folder / name).symlink_to(PROJECT_ROOT / name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -68,9 +70,13 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.timeout(900)
 def test_every_command_of_the_readme_runs_in_its_order(clone: Path) -> None:
     assert shutil.which("python") == str(Path(sys.executable).parent / "python")
-    for command in COMMANDS:
+    assert COMMANDS[-1] == STOP
+    assert len(REAL_FILE_COMMANDS) == 1
+    for command in [*COMMANDS[:-1], *REAL_FILE_COMMANDS, STOP]:
         if command in NOT_RUN:
             continue
+        if command in REAL_FILE_COMMANDS:
+            (clone / "data" / "online_retail.csv").write_text(ONLINE_RETAIL)
         done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert done.stdout.strip(), f"{command} printed nothing"
