@@ -52,11 +52,11 @@ def run_batch(arguments: argparse.Namespace) -> int:
     days = requested_days(arguments.first, arguments.last)
     from pyspark.sql import SparkSession
 
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.delta import check_session, create_tables
     from shoplake.streaming.ingest import INGEST_TABLES
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").getOrCreate()
     try:
@@ -86,24 +86,24 @@ def requested_days(first: date | None, last: date | None) -> set[date] | None:
 
 
 def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Take the historical file into the lake, and warn of lines that could not be read."""
-    from shoplake.sources import file_sha256, open_source
+    """Take the historical file into the lake, and warn of what could not be read of it."""
+    from shoplake.sources import open_source
     from shoplake.streaming.files import ingest_file, keep_file
 
     path: Path = arguments.historical_csv
-    records = open_source(path, arguments.source, settings)
-    sha256 = file_sha256(path)
-    keep_file(path, lake, arguments.source, sha256)
+    open_source(path, arguments.source, settings)  # refuse a file of another format before a copy is kept
+    kept = keep_file(path, lake, arguments.source)
+    records = open_source(kept.path, arguments.source, settings, kept.kept_at_ms)
     totals = dict.fromkeys(("records", "silver", "duplicates", "quarantine"), 0)
-    for row in ingest_file(spark, records, arguments.source, sha256, lake, settings):
+    for row in ingest_file(spark, records, arguments.source, kept.sha256, lake, settings):
         for name, column in (("records", "bronze_count"), ("silver", "silver_count"),
                              ("duplicates", "duplicate_count"), ("quarantine", "quarantine_count")):
             totals[name] += row[column]
         LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
-    if records.bad_lines:
-        LOG.warning("%s: %d lines could not be read; they are in silver.quarantine (json_valid)",
-                    path, records.bad_lines)
-    return {"file": str(path), "sha256": sha256, "source": arguments.source, "bad_lines": records.bad_lines, **totals}
+    for warning in records.warnings():
+        LOG.warning(warning)
+    return {"file": str(path), "sha256": kept.sha256, "source": arguments.source, "bad_lines": records.bad_lines,
+            "is_truncated": records.is_truncated, **totals}
 
 
 def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[date] | None) -> dict[str, list[str]]:

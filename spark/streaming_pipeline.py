@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("shoplake.stream")
 QUERY = "events"
 POLL_SECONDS = 1.0
+TOTALS = ("batches", "records", "silver", "duplicates", "quarantine")
 
 
 @dataclass(frozen=True)
@@ -58,22 +59,25 @@ def stream(arguments: argparse.Namespace) -> int:
     """Become the checkpoint's driver and run the query; a drain beside another driver waits for that one."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     topic = describe_topic(settings)
+    deadline = time.monotonic() + settings.spark.drain_timeout
+    totals = dict.fromkeys(TOTALS, 0)
     with ExitStack() as held:
-        try:
-            held.enter_context(hold_lock(lake, f"checkpoint-{QUERY}", timeout=0))
-        except LockError as error:
-            if not arguments.drain:
-                raise
-            LOG.info("%s A drain starts no second driver: waiting until it has taken everything in.", error)
-            wait_for_driver(lake, topic, settings.spark.drain_timeout)
-            totals = {"batches": 0, "records": 0, "silver": 0, "duplicates": 0, "quarantine": 0}
-        else:
-            totals = run_query(settings, lake, topic, arguments.drain)
+        while True:
+            try:
+                held.enter_context(hold_lock(lake, f"checkpoint-{QUERY}", timeout=0))
+            except LockError as error:
+                if not arguments.drain:
+                    raise
+                if wait_for_driver(lake, topic, deadline, error):
+                    break
+            else:
+                run_query(settings, lake, topic, arguments.drain, totals)
+                break
     report = {"topic": topic.name, "origin": topic.id, **totals}
     print_result(report, f"{topic.name}: {totals['records']:,} records in {totals['batches']} batches -> "
                  f"{totals['silver']:,} silver, {totals['duplicates']:,} duplicates, "
@@ -114,23 +118,22 @@ def describe_topic(settings: Settings) -> Topic:
     return Topic(name, str(known[name]["topic_id"]), ends)
 
 
-def wait_for_driver(lake: "Lake", topic: Topic, timeout: float) -> None:
-    """Wait until the ledger holds the topic's end offsets as they were at our start."""
+def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockError) -> bool:
+    """Wait a moment for the running driver; say whether the ledger holds the topic's end offsets of our start."""
     from shoplake.lake.ledger import ingested_until
 
-    deadline = time.monotonic() + timeout
-    missing = topic.ends
-    while missing:
-        until = ingested_until(lake, topic.id)
-        missing = {part: end - until.get(part, 0) for part, end in topic.ends.items() if until.get(part, 0) < end}
-        if missing and time.monotonic() > deadline:
-            raise ShoplakeError(f"the running driver has not reached the topic's end after {timeout:g} s "
-                                f"(spark.drain_timeout); records still missing by partition: {missing}")
-        time.sleep(POLL_SECONDS if missing else 0)
+    until = ingested_until(lake, topic.id)
+    missing = {part: end - until.get(part, 0) for part, end in topic.ends.items() if until.get(part, 0) < end}
+    if missing and time.monotonic() > deadline:
+        raise ShoplakeError(f"{holder} It has not reached the topic's end within spark.drain_timeout; records still "
+                            f"missing by partition: {missing}")
+    LOG.info("a drain starts no second driver; %d records are still missing. %s", sum(missing.values()), holder)
+    time.sleep(POLL_SECONDS if missing else 0)
+    return not missing
 
 
-def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool) -> dict[str, int]:
-    """Run the streaming query to its end, and give the totals of its batches."""
+def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool, totals: dict[str, int]) -> None:
+    """Run the streaming query to its end, and add what its batches did to `totals`."""
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
@@ -139,12 +142,11 @@ def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool) -> di
 
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").getOrCreate()
-    totals = dict.fromkeys(("batches", "records", "silver", "duplicates", "quarantine"), 0)
     failures: list[Exception] = []
     try:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
-        check_topic_is_the_same(lake, topic)
+        check_checkpoint(lake, topic)
         records = read_topic(spark, settings, lake, topic)
         trigger: dict[str, Any] = {"availableNow": True} if drain else {
             "processingTime": f"{settings.spark.trigger_interval} seconds"}
@@ -159,20 +161,27 @@ def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool) -> di
     finally:
         if own_session:
             spark.stop()
-    return totals
 
 
-def check_topic_is_the_same(lake: "Lake", topic: Topic) -> None:
-    """Refuse a checkpoint whose offsets belong to a topic that was deleted and made anew under the same name."""
-    from shoplake.lake.ledger import origins_of
+def check_checkpoint(lake: "Lake", topic: Topic) -> None:
+    """Refuse a checkpoint of another topic, and a lake whose broken-off batch no checkpoint will repeat."""
+    from shoplake.lake.ledger import find_broken_off, origins_of
 
+    place = lake.checkpoint(QUERY)
     query_id = checkpoint_query_id(lake)
     strangers = origins_of(lake, query_id) - {topic.id} if query_id else set()
     if strangers:
         raise SourceError(
-            f"the topic {topic.name!r} now has the id {topic.id}, but the checkpoint {lake.checkpoint(QUERY)} holds "
-            f"offsets of {', '.join(strangers)}: the topic was made anew. Nothing was read. Move the checkpoint folder "
-            "aside to read the new topic from its start; what is in the lake stays"
+            f"the checkpoint {place} holds offsets of the topic id {', '.join(strangers)}, but {topic.name!r} "
+            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back, or give the new topic a "
+            "lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
+        )
+    broken_off = find_broken_off(lake, topic.id)
+    if broken_off and broken_off.query_id != query_id:
+        raise SourceError(
+            f"batch {broken_off.batch_id} of the query {broken_off.query_id} broke off before its ledger row, and the "
+            f"checkpoint {place} is not the one that would repeat it. Nothing was read. Put that checkpoint back, or "
+            "read the topic into a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
         )
 
 

@@ -17,6 +17,7 @@ from shoplake.lake.addresses import Lake
 from shoplake.settings import ShopSettings
 
 _TIME_ZONE_PROPERTY = "shoplake.time_zone"
+_CURRENCY_PROPERTY = "shoplake.currency"
 
 
 def check_session(spark: SparkSession) -> None:
@@ -35,29 +36,32 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
     """Make the tables that are missing, empty, with the contract's columns (needs an active Spark session).
 
     Raises:
-        ConfigError: the lake was built for another `shop.time_zone`.
+        ConfigError: the lake was built for another `shop.time_zone` or `shop.currency`.
     """
-    check_time_zone(lake, shop)
+    check_shop(lake, shop)
     for table in tables:
         DeltaTable.create(
             lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
             description=table.description, partition_by=table.partition_by,
-            configuration={_TIME_ZONE_PROPERTY: shop.time_zone}, raise_if_key_not_exists=False,
+            configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency},
+            raise_if_key_not_exists=False,
         )
 
 
-def check_time_zone(lake: Lake, shop: ShopSettings) -> None:
-    """Refuse a lake whose days are those of another time zone; a lake that does not exist yet is fine."""
+def check_shop(lake: Lake, shop: ShopSettings) -> None:
+    """Refuse a lake whose days or money are those of another shop; a lake that does not exist yet is fine."""
     try:
-        stored = DeltaTable(lake.table(SILVER_EVENTS)).metadata().configuration.get(_TIME_ZONE_PROPERTY)
+        stored = DeltaTable(lake.table(SILVER_EVENTS)).metadata().configuration
     except TableNotFoundError:
         return
-    if stored and stored != shop.time_zone:
-        raise ConfigError(
-            f"the lake {lake.root} holds days of {stored}, but shop.time_zone is {shop.time_zone}: every event_date "
-            f"would change. Set it back to {stored}, or build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, "
-            "with the stream and the historical files again"
-        )
+    for key, setting, value in ((_TIME_ZONE_PROPERTY, "shop.time_zone", shop.time_zone),
+                                (_CURRENCY_PROPERTY, "shop.currency", shop.currency)):
+        if stored.get(key, value) != value:
+            raise ConfigError(
+                f"the lake {lake.root} was built for {setting} {stored[key]}, but it is {value} now: every day and "
+                f"amount would change its meaning. Set it back to {stored[key]}, or build another lake: "
+                "SHOPLAKE_LAKE__ROOT=<new folder>, with the stream and the historical files again"
+            )
 
 
 def read_delta(spark: SparkSession, lake: Lake, table: Table) -> DataFrame:

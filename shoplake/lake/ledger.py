@@ -1,12 +1,14 @@
-"""What ops.ledger says of the way so far: offsets taken in, and batches that are done."""
+"""What ops.ledger says of the way so far: offsets taken in, batches that are done, and one that broke off."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
 
-from shoplake.contract.tables import LEDGER
+from shoplake.contract.tables import BRONZE_EVENTS, LEDGER
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, table_exists
+from shoplake.lake.sql import connect_duckdb, select_table
 
 
 def ingested_until(lake: Lake, origin: str) -> dict[int, int]:
@@ -23,9 +25,43 @@ def origins_of(lake: Lake, query_id: str) -> set[str]:
     return {row["origin"] for row in _rows(lake, "query_id", query_id)}
 
 
-def committed_batches(lake: Lake, query_id: str) -> set[int]:
-    """Give the batch ids of a query that have their ledger row."""
-    return {row["batch_id"] for row in _rows(lake, "query_id", query_id)}
+def find_ledger_row(lake: Lake, query_id: str, batch_id: int) -> dict[str, Any] | None:
+    """Give a batch's ledger row, or None where the batch never ended."""
+    return next((row for row in _rows(lake, "query_id", query_id) if row["batch_id"] == batch_id), None)
+
+
+def count_batches(lake: Lake, query_id: str) -> int:
+    """Give how many batches of a query have their ledger row: the id of its next one."""
+    return len(_rows(lake, "query_id", query_id))
+
+
+@dataclass(frozen=True)
+class BrokenOff:
+    """A batch whose records are in bronze, but whose ledger row is missing: only its own repetition may go on.
+
+    `until` is each partition's first offset after it.
+    """
+
+    query_id: str
+    batch_id: int
+    until: dict[int, int]
+
+
+def find_broken_off(lake: Lake, origin: str) -> BrokenOff | None:
+    """Find the batch of `origin` that died between bronze and its ledger row; there is at most one."""
+    with connect_duckdb(lake) as lake_sql:
+        rows = lake_sql.execute(
+            f"""
+            SELECT query_id, batch_id, "partition", max("offset") + 1
+            FROM ({select_table(lake, BRONZE_EVENTS)})
+            ANTI JOIN ({select_table(lake, LEDGER)}) USING (query_id, batch_id)
+            WHERE origin = ? GROUP BY ALL ORDER BY query_id, batch_id
+            """,  # noqa: S608 - names of the contract
+            [origin]).fetchall()
+    if not rows:
+        return None
+    query_id, batch_id = rows[0][:2]
+    return BrokenOff(query_id, batch_id, {row[2]: row[3] for row in rows if row[:2] == (query_id, batch_id)})
 
 
 def count_rows(lake: Lake) -> dict[str, int]:

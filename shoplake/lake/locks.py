@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from shoplake.errors import LockError
+from shoplake.errors import ConfigError, LockError
 from shoplake.lake.addresses import Lake
 
 INGEST = "ingest"  # bronze, silver, windows and ledger together
@@ -24,17 +24,24 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
         timeout: seconds to wait; 0 refuses at once.
 
     Raises:
+        ConfigError: the lock's folder cannot be made.
         LockError: still held after `timeout`; the message names the holder.
     """
     path = lake.lock(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the folder {path.parent} of the lake: {error.strerror}. Set lake.root (SHOPLAKE_LAKE__ROOT) "
+            "or data_dir (SHOPLAKE_DATA_DIR) to a folder that you can write"
+        ) from error
     lock = FileLock(path)
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:
+        waited = f"; waited {timeout:g} s (lake.lock_timeout)" if timeout else ""
         raise LockError(
-            f"the lock {name!r} of {lake.root} is held by {_holder(path)}; waited {timeout:g} s "
-            "(lake.lock_timeout). Wait for it to end, or stop it."
+            f"the lock {name!r} of {lake.root} is held by {_holder(path)}{waited}. Wait for it to end, or stop it."
         ) from error
     try:
         _holder_path(path).write_text(json.dumps({

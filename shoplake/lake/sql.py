@@ -24,10 +24,8 @@ def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckD
     nothing is downloaded.
 
     Raises:
-        ConfigError: the lake is not on a local disk, or the extension's wheel for this DuckDB is not installed.
+        ConfigError: the extension's wheel for this DuckDB is not installed.
     """
-    if not lake.is_local:
-        raise ConfigError(f"DuckDB reads a lake on a local disk, but lake.root is {lake.root}; use --profile local")
     connection = duckdb.connect(":memory:", config={
         "autoinstall_known_extensions": False, "autoload_known_extensions": False,
         "memory_limit": memory_limit, "temp_directory": f"{lake.root}/_spill/{os.getpid()}",

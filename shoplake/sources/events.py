@@ -18,6 +18,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BATCH_ROWS = 8192
 
+_PARQUET_MAGIC = b"PAR1"
+
 
 def check_columns(path: Path, columns: tuple[str, ...]) -> None:
     """Refuse a file that lacks a column of contract v1; columns that the contract does not know travel along.
@@ -50,6 +52,15 @@ def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
             yield ParsedRecord(None, line, None, is_bad=True)
         else:
             yield _event_record({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by its first bytes whether a file is Parquet: a copy kept in the lake has no suffix."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

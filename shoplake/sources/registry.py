@@ -32,11 +32,14 @@ _SOURCES = {
 SOURCES = tuple(_SOURCES)
 
 
-def open_source(path: Path, source: str, settings: Settings) -> SourceReader:
+def open_source(path: Path, source: str, settings: Settings, now_ms: int | None = None) -> SourceReader:
     """Open a file through its source's reader: the same values in the same order, whoever reads.
 
     The files are CSV (also gzip) or, for the source `events`, Parquet. All checks that need no reading of records are
     made here, before anything is sent.
+
+    Args:
+        now_ms: milliseconds since 1970 that no record's timestamp goes beyond; the present moment if not given.
 
     Raises:
         SourceError: an unknown source, or a file that is missing, unreadable, empty, damaged or of another format.
@@ -51,8 +54,9 @@ def open_source(path: Path, source: str, settings: Settings) -> SourceReader:
             "exchange rates every record would be quarantined. "
             f"Set SHOPLAKE_SHOP__CURRENCY={csv_source.currency}"
         )
-    now_ms = time.time_ns() // 1_000_000
-    if source == EVENTS and path.suffix == _PARQUET:
+    if now_ms is None:
+        now_ms = time.time_ns() // 1_000_000
+    if source == EVENTS and (path.suffix == _PARQUET or events.is_parquet(path)):
         parquet = events.open_parquet(path)
         return SourceReader(path, partial(events.read_parquet_events, path, parquet), now_ms, is_truncated=False)
     text = inspect_text(path)

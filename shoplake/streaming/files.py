@@ -1,8 +1,11 @@
 """Historical files through the stream's own functions: bounded chunks, each with its ledger row."""
 
 import logging
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,31 +14,39 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.ledger import committed_batches
+from shoplake.lake.ledger import count_batches, find_broken_off, ingested_until
 from shoplake.settings import Settings
-from shoplake.sources import SourceRecord
+from shoplake.sources import SourceRecord, file_sha256
 from shoplake.streaming.ingest import Batch, ingest_batch
 
+_PARTITION = 0  # a file has one
 LOG = logging.getLogger("shoplake.files")
 
 
-def keep_file(path: Path, lake: Lake, source: str, sha256: str) -> Path:
-    """Copy the untouched file into the lake, under its SHA-256; a copy that is there already is left alone.
+@dataclass(frozen=True)
+class KeptFile:
+    """A file's untouched copy in the lake, and when it came: later readings take that moment for now."""
 
-    Raises:
-        ConfigError: the lake is not on a local disk.
-    """
-    if not lake.is_local:
-        raise ConfigError(f"a file can be ingested into a lake on a local disk only, and lake.root is {lake.root}")
-    kept = Path(lake.kept_file(source, sha256))
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{sha256}.partial")
-        shutil.copyfile(path, partial)
-        partial.replace(kept)
-    return kept
+    path: Path
+    sha256: str
+    kept_at_ms: int
+
+
+def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
+    """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone."""
+    folder = Path(lake.kept_files(source))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".") as copy:
+        partial = Path(copy.name)
+        with path.open("rb") as original:
+            shutil.copyfileobj(original, copy)
+        copy.flush()
+        sha256 = file_sha256(partial)
+        kept = folder / sha256
+        if not kept.exists():
+            os.link(partial, kept)
+    return KeptFile(kept, sha256, kept.stat().st_mtime_ns // 1_000_000)
 
 
 def ingest_file(
@@ -43,20 +54,20 @@ def ingest_file(
 ) -> Iterator[dict[str, Any]]:
     """Ingest a file's records chunk by chunk; give the ledger row of each chunk that was not in the ledger yet.
 
-    The file's SHA-256 is both origin and query id, so the same file again adds nothing, and a broken-off one goes on.
+    The file's SHA-256 is both origin and query id. What the ledger holds of it is passed over, so the same file again
+    adds nothing; a chunk that broke off is repeated as it was, whatever the chunk size is now.
     """
-    done = committed_batches(lake, sha256)
-    for batch_id, chunk in enumerate(_chunks(records, settings.spark.file_chunk_rows)):
-        if batch_id in done:
-            LOG.info("%s chunk %d is in the ledger already", source, batch_id)
-            continue
+    rest = iter(records)
+    done = ingested_until(lake, sha256).get(_PARTITION, 0)
+    if done:
+        LOG.info("%s: %d records are in the ledger already", source, done)
+        next(islice(rest, done, done), None)
+    broken_off = find_broken_off(lake, sha256)
+    size = broken_off.until[_PARTITION] - done if broken_off else settings.spark.file_chunk_rows
+    batch_id = count_batches(lake, sha256)
+    while chunk := list(islice(rest, size)):
         yield ingest_batch(_to_dataframe(spark, chunk), Batch(sha256, batch_id, sha256, source), lake, settings)
-
-
-def _chunks(records: Iterable[SourceRecord], size: int) -> Iterator[list[SourceRecord]]:
-    iterator = iter(records)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+        batch_id, size = batch_id + 1, settings.spark.file_chunk_rows
 
 
 def _to_dataframe(spark: SparkSession, chunk: list[SourceRecord]) -> DataFrame:
@@ -67,7 +78,7 @@ def _to_dataframe(spark: SparkSession, chunk: list[SourceRecord]) -> DataFrame:
         "timestamp_ms": pa.array([record.timestamp_ms for record in chunk], pa.int64()),
     })
     return spark.createDataFrame(table).select(
-        F.lit(0).alias("partition"), "offset", "key", "value",
+        F.lit(_PARTITION).alias("partition"), "offset", "key", "value",
         F.lit(None).cast("array<struct<key:string,value:binary>>").alias("headers"),
         F.timestamp_millis("timestamp_ms").alias("timestamp"),
     )

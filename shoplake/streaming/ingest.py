@@ -19,6 +19,7 @@ from shoplake.contract.tables import (
 from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
+from shoplake.lake.ledger import find_ledger_row, ingested_until
 from shoplake.lake.locks import INGEST, hold_lock
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
@@ -56,7 +57,8 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
         The ledger row.
 
     Raises:
-        ContractError: the records are not one gapless range for each partition, or rows went astray.
+        ContractError: the records are not one gapless range for each partition that goes on where the ledger ends,
+            a rule that stops the stream was broken, or rows went astray.
         LockError: another writer held the lock for lake.lock_timeout.
     """
     rules = event_rules(settings.quality, settings.shop)
@@ -75,6 +77,7 @@ def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rul
         F.collect_set(F.when(F.size("reasons") == 0, F.col("event_date"))).alias("dates"),
     ).orderBy("partition").collect()
     _check_gapless(parts, batch)
+    _check_continues(parts, batch, lake)
     dates = sorted({day for part in parts for day in part["dates"]})
     bronze = judged.withColumn("ingest_date", F.to_date("timestamp"))
     append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
@@ -84,6 +87,7 @@ def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rul
     # The verdicts read silver, which is written next: a mere cache would be computed again after that write.
     verdicts = assign_verdicts(judged, known).localCheckpoint(eager=False)
     counts = _count_verdicts(verdicts, rules)
+    _check_failing_rules(counts, rules, batch)
     row = _ledger_row(batch, parts, counts, rules)
     for verdict, table in _PLACES:
         if counts[verdict]:
@@ -111,6 +115,29 @@ def _check_gapless(parts: Sequence[Row], batch: Batch) -> None:
                 f"batch {batch.batch_id} of {batch.topic}: partition {part['partition']} gave {part['rows']} records "
                 f"for the {expected} offsets {part['from_offset']} to {part['until_offset'] - 1}; nothing of this "
                 "batch is committed. Look at the topic with: python kafka/consumer.py --from-beginning"
+            )
+
+
+def _check_continues(parts: Sequence[Row], batch: Batch, lake: Lake) -> None:
+    """Refuse records that the ledger has already, or that leave some out: both would stay for ever."""
+    if find_ledger_row(lake, batch.query_id, batch.batch_id) is not None:
+        return  # the stream repeats a batch that had ended: every write of it will be skipped
+    until = ingested_until(lake, batch.origin)
+    for part in parts:
+        number, start = part["partition"], part["from_offset"]
+        if start != until.get(number, start):
+            raise ContractError(
+                f"batch {batch.batch_id} of {batch.topic}: partition {number} starts at offset {start}, but the ledger "
+                f"ends at {until[number]}; nothing of this batch is written. Run: python utils/reconcile.py"
+            )
+
+
+def _check_failing_rules(counts: dict[str, Any], rules: tuple[Rule, ...], batch: Batch) -> None:
+    for rule in rules:
+        if rule.on_failure == "fail" and counts[f"rule_{rule.name}"]:
+            raise ContractError(
+                f"batch {batch.batch_id} of {batch.topic}: {counts[f'rule_{rule.name}']} records break the rule "
+                f"{rule.name} ({rule.why}), which stops the stream; its ledger row is not written"
             )
 
 

@@ -18,7 +18,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
             f"the profile {settings.profile} names BigQuery as its warehouse, and this version has the embedded one "
             "only. Use --profile local; `python gcp/bigquery_client.py plan` prints what BigQuery would hold."
         )
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.warehouse.duckdb import DuckDBWarehouse
 
-    return DuckDBWarehouse(Lake(settings.lake_root), settings.warehouse.query_timeout)
+    return DuckDBWarehouse(locate_lake(settings), settings.warehouse.query_timeout)
