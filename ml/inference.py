@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, ConfigError
+from shoplake.forecasting.names import BASELINE_MODELS, HORIZONS, MODEL_NAMES, XGBOOST
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from shoplake.forecasting.models import Forecaster
 
-LEARNED = ("linear", "xgboost")
-BASELINES = ("seasonal_naive", "moving_average")
-HORIZONS = ("next_day", "next_week")
 FORMATS = ("csv", "parquet")
 
 log = logging.getLogger("shoplake.ml.inference")
@@ -34,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="inference.py", description=(__doc__ or "").strip())
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
-    parser.add_argument("--model", choices=(*LEARNED, *BASELINES), default="xgboost", help="default: xgboost")
+    parser.add_argument("--model", choices=MODEL_NAMES, default=XGBOOST, help=f"default: {XGBOOST}")
     parser.add_argument("--horizon", choices=HORIZONS, default="next_day", help="default: next_day")
     parser.add_argument("--save-bq", action="store_true", help="publish to the warehouse as well")
     parser.add_argument("--export", nargs="+", metavar=("csv|parquet", "PATH"),
@@ -57,11 +55,11 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.predictions import predict_demand, replaced_rows
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows
     from shoplake.lake.locks import hold_lock
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     sales = read_sales(flags.data, lake)
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
     forecaster = _find_forecaster(flags.model, settings, history.cutoff)
@@ -87,7 +85,7 @@ def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaste
     from shoplake.forecasting import models
     from shoplake.forecasting.artifact import load_model
 
-    if name in BASELINES:
+    if name in BASELINE_MODELS:
         return next(baseline for baseline in models.BASELINES if baseline.name == name)
     artifact = load_model(settings.model_path, name, as_of, settings.ml.features)
     log.info("the model %s was trained on days up to %s", name, artifact.manifest["cutoff"])

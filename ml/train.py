@@ -40,9 +40,9 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.models import BASELINES
     from shoplake.forecasting.training import check_history, fit_models, score_forecasters, validation_cutoffs
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
 
-    sales = read_sales(flags.data, Lake(settings.lake_root))
+    sales = read_sales(flags.data, locate_lake(settings))
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
     check_history(history, settings.ml.min_history_days)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)

@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from shoplake.errors import EXIT_OK, EXIT_REFUSED
+from shoplake.errors import EXIT_OK, GateRefusedError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -32,18 +32,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import INGEST, hold_lock
     from shoplake.lake.reconcile import reconcile
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     with hold_lock(lake, INGEST, settings.lake.lock_timeout):
         found = reconcile(lake)
     print_result(found.as_dict(), _describe(found, lake.root), as_json)
     if not found.is_balanced:
         checks = ", ".join(residual.check for residual in found.residuals)
-        print(f"error: {lake.root} does not balance: {checks}. The rows above say where.", file=sys.stderr)
-        return EXIT_REFUSED
+        raise GateRefusedError(f"{lake.root} does not balance: {checks}. The rows above say where.")
     return EXIT_OK
 
 

@@ -36,11 +36,11 @@ def record(arguments: argparse.Namespace) -> int:
 
     from shoplake.contract.render import arrow_schema
     from shoplake.contract.tables import RUNS
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows, text_literal
     from shoplake.lake.locks import hold_lock
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     row = describe_run(lake, arguments)
     with hold_lock(lake, RUNS.name, settings.lake.lock_timeout):
         rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))

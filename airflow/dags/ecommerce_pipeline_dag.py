@@ -16,6 +16,7 @@ from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
 
+from shoplake.airflow_environment import command_environment
 from shoplake.settings import PROJECT_ROOT, load_settings
 
 SETTINGS = load_settings()
@@ -61,18 +62,19 @@ def day_seed(day: date) -> int:
 def training_is_due(day: str) -> bool:
     """Say whether to train: on the weekly training day, or when a model that may know this day is missing."""
     from shoplake.forecasting.artifact import find_cutoff
+    from shoplake.forecasting.names import LEARNED_MODELS
 
     as_of = date.fromisoformat(day)
-    has_models = all(find_cutoff(SETTINGS.model_path, model, as_of) for model in ("linear", "xgboost"))
+    has_models = all(find_cutoff(SETTINGS.model_path, model, as_of) for model in LEARNED_MODELS)
     return not has_models or as_of.weekday() == SETTINGS.airflow.train_weekday
 
 
 def history_is_due() -> bool:
     """Say whether the lake has no events yet."""
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.ledger import count_rows
 
-    return count_rows(Lake(SETTINGS.lake_root))["batches"] == 0
+    return count_rows(locate_lake(SETTINGS))["batches"] == 0
 
 
 def share_of_days(events: int, days: int, history_days: int) -> int:
@@ -97,7 +99,7 @@ def shell_step(task_id: str, *commands: str, **options: Any) -> BashOperator:
     """Make a task that runs commands one after the other in the project's root."""
     return BashOperator(
         task_id=task_id, bash_command=" && ".join(commands), cwd=str(PROJECT_ROOT), append_env=True,
-        env={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}, **options,
+        env=command_environment(os.environ, Path(sys.executable).parent), **options,
     )
 
 
