@@ -4,9 +4,25 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from shoplake.installation import locate_package
+
+
+def command_environment(base: Mapping[str, str], binaries: Path) -> dict[str, str]:
+    """Give the variables that make a plain `python` or `spark-submit` this environment's own.
+
+    An exported SPARK_HOME of another Spark would run that one; ours brings its conf/spark-env.sh, which finds the Java.
+
+    Args:
+        binaries: the virtual environment's folder of commands.
+    """
+    return {
+        "PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}",
+        "SPARK_HOME": str(locate_package("pyspark")),
+    }
+
 
 def airflow_environment(base: Mapping[str, str], project_root: Path, data_path: Path, binaries: Path) -> dict[str, str]:
-    """Give `base` with what Airflow needs: home in the data folder, our DAGs, the virtual environment first on PATH.
+    """Give `base` with what Airflow needs: home in the data folder, our DAGs, the virtual environment's commands.
 
     Args:
         binaries: the virtual environment's folder of commands.
@@ -14,7 +30,7 @@ def airflow_environment(base: Mapping[str, str], project_root: Path, data_path: 
     home = data_path / "airflow"
     return {
         **base,
-        "PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}",
+        **command_environment(base, binaries),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(project_root / "airflow" / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -70,8 +70,8 @@ def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> A
     """Load the newest model that was trained on days up to `as_of` and no later.
 
     Raises:
-        ForecastError: there is none, its files are not those that the manifest names, or it was trained under another
-            feature definition.
+        ForecastError: there is none, its files are not those that the manifest names, or this version would read its
+            features or its forecasts in another way than the one that trained it.
     """
     cutoff = find_cutoff(folder, name, as_of)
     if cutoff is None:
@@ -94,6 +94,12 @@ def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> A
             f"the model {name} of {place} was trained with other features: its features_sha256 is "
             f"{manifest['features_sha256']}, the settings ml.features and this version give {hash_features(spec)}. "
             f"{_train_hint(as_of)}"
+        )
+    share = manifest["parameters"]["statistical_share"]
+    if share != STATISTICAL_SHARE:
+        raise ForecastError(
+            f"the model {name} of {place} was trained and scored with another share: its statistical_share is {share}, "
+            f"this version gives {STATISTICAL_SHARE}. {_train_hint(as_of)}"
         )
     regressor = next(regressor for regressor in REGRESSORS if regressor.name == name)
     return Artifact(LearnedModel(regressor.from_bytes(content, spec), spec, sha256), manifest)
@@ -119,8 +125,9 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_bytes())
         if manifest["format"] != FORMAT_VERSION:
             raise ForecastError(f"{file} has format {manifest['format']}; this version reads {FORMAT_VERSION}")
-        if len(manifest["files"]) != 1 or not isinstance(manifest["features_sha256"], str):
-            raise ValueError("files and features_sha256 are not as they are written")
+        if len(manifest["files"]) != 1 or not isinstance(manifest["features_sha256"], str) \
+                or "statistical_share" not in manifest["parameters"]:
+            raise ValueError("files, features_sha256 and parameters are not as they are written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForecastError(f"{file} is no manifest of a model ({error}); remove its folder and train again") from error
     return dict(manifest)

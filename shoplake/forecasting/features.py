@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.names import HORIZONS
 from shoplake.settings import FeatureSettings
 
 FeatureArray = npt.NDArray[np.float32]
@@ -22,7 +23,6 @@ TREND_DAYS = 14
 PROFILE_WEEKS = 8
 WEEK = 7
 
-HORIZONS = {"next_day": (1,), "next_week": tuple(range(1, WEEK + 1))}
 ALL_HORIZONS = HORIZONS["next_week"]
 
 

@@ -18,6 +18,7 @@ from shoplake.forecasting.features import (
     same_weekday_units,
 )
 from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.names import LINEAR, MOVING_AVERAGE, SEASONAL_NAIVE, XGBOOST
 from shoplake.settings import FeatureSettings, MlSettings
 
 MOVING_AVERAGE_DAYS = 28
@@ -73,7 +74,7 @@ def _definition_hash(definition: str) -> str:
 class SeasonalNaive:
     """Baseline: each day sells what the same weekday sold a week before."""
 
-    name = "seasonal_naive"
+    name = SEASONAL_NAIVE
     version = _definition_hash("seasonal_naive: units of target - 7 days")
 
     def forecast(self, history: DemandHistory) -> FloatArray:
@@ -84,7 +85,7 @@ class SeasonalNaive:
 class MovingAverage:
     """Baseline: each day sells the mean of the last 28 calendar days (since the first sale, if that is later)."""
 
-    name = "moving_average"
+    name = MOVING_AVERAGE
     version = _definition_hash(f"moving_average: mean of {MOVING_AVERAGE_DAYS} calendar days")
 
     def forecast(self, history: DemandHistory) -> FloatArray:
@@ -144,7 +145,7 @@ def clip_outliers(rows: TrainingRows, spec: FeatureSettings) -> FloatArray:
 class LinearRegressor:
     """Ridge regression on standardised features; rows of large items count less, for their errors are larger."""
 
-    name: ClassVar[str] = "linear"
+    name: ClassVar[str] = LINEAR
     file_suffix: ClassVar[str] = ".json"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn")
     # A straight line through the year would leap at every New Year.
@@ -205,7 +206,7 @@ class LinearRegressor:
 class XGBoostRegressor:
     """Small boosted trees with a Tweedie loss that correct the seasonal level, item by item and day by day."""
 
-    name: ClassVar[str] = "xgboost"
+    name: ClassVar[str] = XGBOOST
     file_suffix: ClassVar[str] = ".ubj"
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "xgboost")
     tweedie_variance_power = 1.5
@@ -261,7 +262,6 @@ class XGBoostRegressor:
 
 
 REGRESSORS: tuple[type[Regressor], ...] = (LinearRegressor, XGBoostRegressor)
-MODEL_NAMES = (*(regressor.name for regressor in REGRESSORS), *(baseline.name for baseline in BASELINES))
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import DEMAND_PREDICTIONS
-from shoplake.forecasting.features import HORIZONS, WEEK, target_days
+from shoplake.forecasting.features import WEEK, target_days
 from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.models import Forecaster, forecast_items
-
-_ARROW_TYPES = {
-    "DATE": pa.date32(), "INT": pa.int32(), "STRING": pa.string(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_(),
-}
-SCHEMA = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in DEMAND_PREDICTIONS.columns])
+from shoplake.forecasting.names import HORIZONS
 
 
 def predict_demand(forecaster: Forecaster, history: DemandHistory, horizon: str) -> pa.Table:
     """Forecast every product: one row per product and target day, in the contract's columns, sorted by product and day.
 
     Args:
-        horizon: a name of features.HORIZONS.
+        horizon: a name of names.HORIZONS.
     """
     forecast = forecast_items(forecaster, history)
     count = len(history.product_ids)
@@ -35,7 +32,8 @@ def predict_demand(forecaster: Forecaster, history: DemandHistory, horizon: str)
         "is_fallback": np.repeat(forecast.is_fallback, WEEK),
     })
     wanted = rows[rows["horizon"].isin(HORIZONS[horizon])].sort_values(["product_id", "target_date"])
-    return pa.Table.from_pandas(wanted, schema=SCHEMA, preserve_index=False).replace_schema_metadata(None)
+    schema = arrow_schema(DEMAND_PREDICTIONS)
+    return pa.Table.from_pandas(wanted, schema=schema, preserve_index=False).replace_schema_metadata(None)
 
 
 def replaced_rows(forecaster: Forecaster, history: DemandHistory, horizon: str) -> str:

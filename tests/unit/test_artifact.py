@@ -95,6 +95,17 @@ def test_other_features_are_refused_with_both_hashes(tmp_path: Path, models: dic
     assert contents(tmp_path) == before
 
 
+def test_another_statistical_share_is_refused_with_both(
+    tmp_path: Path, models: dict[str, LearnedModel], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    before = contents(tmp_path)
+    monkeypatch.setattr(artifact, "STATISTICAL_SHARE", 0.25)
+    with pytest.raises(ForecastError, match=r"statistical_share is 0\.5, .* 0\.25\. .*ml/train.py"):
+        load_model(tmp_path, "linear", CUTOFF, ML.features)
+    assert contents(tmp_path) == before
+
+
 def test_a_past_day_takes_the_model_of_its_time(
     tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
 ) -> None:

@@ -11,7 +11,7 @@ from shoplake.forecasting.features import feature_names
 from shoplake.forecasting.history import DemandHistory, build_history
 from shoplake.forecasting.models import (
     BASELINES,
-    MODEL_NAMES,
+    REGRESSORS,
     LinearRegressor,
     MovingAverage,
     SeasonalNaive,
@@ -19,6 +19,7 @@ from shoplake.forecasting.models import (
     clip_outliers,
     forecast_items,
 )
+from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS, MODEL_NAMES
 from shoplake.forecasting.training import (
     build_training_rows,
     check_history,
@@ -185,3 +186,8 @@ def test_a_history_without_sales_is_refused() -> None:
     late = build_history(sales_of({"A": [0] * 39 + [5]}), FIRST + timedelta(days=39))
     with pytest.raises(ForecastError, match="nothing was sold at least 8 days before"):
         build_training_rows(late, ML)
+
+
+def test_the_names_to_type_are_those_of_the_models() -> None:
+    assert tuple(regressor.name for regressor in REGRESSORS) == LEARNED_MODELS
+    assert tuple(baseline.name for baseline in BASELINES) == BASELINE_MODELS
