@@ -4,12 +4,15 @@ import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyspark
 import pytest
 
 from shoplake.settings import PROJECT_ROOT
@@ -50,6 +53,30 @@ def test_staging_and_prod_simulate_nothing(monkeypatch: pytest.MonkeyPatch, modu
     assert not any("simulate" in task.task_id for task in dag.tasks)
     assert not any("producer.py" in getattr(task, "bash_command", "") for task in dag.tasks)
 
+
+def test_steps_run_this_environments_spark_whatever_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_HOME", "/opt/another-spark")
+    monkeypatch.setenv("PATH", f"/opt/another-spark/bin:{os.environ['PATH']}")
+    step = runpy.run_path(str(DAG_FILE))["dag"].get_task("drain")
+    seen = subprocess.run(
+        ["bash", "-c", 'echo "$SPARK_HOME"; command -v spark-submit python'], env={**os.environ, **step.env},
+        capture_output=True, text=True, check=True).stdout.split()
+    binaries = Path(sys.executable).parent
+    assert seen == [str(Path(pyspark.__file__).parent), str(binaries / "spark-submit"), str(binaries / "python")]
+
+
+@pytest.mark.parametrize("missing", ["linear", "xgboost", None])
+def test_training_is_due_weekly_or_when_a_model_is_missing(
+    module: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str | None,
+) -> None:
+    settings = SimpleNamespace(model_path=tmp_path, airflow=SimpleNamespace(train_weekday=6))
+    monkeypatch.setitem(module["training_is_due"].__globals__, "SETTINGS", settings)
+    for model in {"linear", "xgboost"} - {missing}:
+        (tmp_path / model / "2026-11-01").mkdir(parents=True)
+        (tmp_path / model / "2026-11-01" / "manifest.json").touch()
+    assert module["training_is_due"]("2026-11-20") is (missing is not None)
+    assert module["training_is_due"]("2026-11-22") is True  # a Sunday
+    assert module["training_is_due"]("2026-10-30") is True  # before the models' cutoff
 
 
 @pytest.mark.parametrize(("logical", "run_after", "day"), [
