@@ -55,11 +55,11 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.predictions import predict_demand, replaced_rows
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows
     from shoplake.lake.locks import hold_lock
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     sales = read_sales(flags.data, lake)
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
     forecaster = _find_forecaster(flags.model, settings, history.cutoff)

@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import INGEST, hold_lock
     from shoplake.lake.reconcile import reconcile
 
-    lake = Lake(settings.lake_root)
+    lake = locate_lake(settings)
     with hold_lock(lake, INGEST, settings.lake.lock_timeout):
         found = reconcile(lake)
     print_result(found.as_dict(), _describe(found, lake.root), as_json)

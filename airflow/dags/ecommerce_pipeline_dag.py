@@ -71,10 +71,10 @@ def training_is_due(day: str) -> bool:
 
 def history_is_due() -> bool:
     """Say whether the lake has no events yet."""
-    from shoplake.lake.addresses import Lake
+    from shoplake.lake.addresses import locate_lake
     from shoplake.lake.ledger import count_rows
 
-    return count_rows(Lake(SETTINGS.lake_root))["batches"] == 0
+    return count_rows(locate_lake(SETTINGS))["batches"] == 0
 
 
 def share_of_days(events: int, days: int, history_days: int) -> int:
