@@ -173,8 +173,8 @@ def check_checkpoint(lake: "Lake", topic: Topic) -> None:
     if strangers:
         raise SourceError(
             f"the checkpoint {place} holds offsets of the topic id {', '.join(strangers)}, but {topic.name!r} "
-            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back, or give the new topic a "
-            "lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
+            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back, "
+            "or give the new topic a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
         )
     broken_off = find_broken_off(lake, topic.id)
     if broken_off and broken_off.query_id != query_id:
