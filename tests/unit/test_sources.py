@@ -210,7 +210,8 @@ def test_parquet_prices_in_floats_keep_their_shortest_text(tmp_path: Path, setti
     ("data.csv", b"\n\n", "events", "is empty"),
     ("data.csv", b"a,b\n1,2\n", "events", "lacks the column"),
     ("data.csv", b"a,b\n1,2\n", "online_retail", "no Online Retail file"),
-    ("data.csv", b"PAR1\x00\x01", "events", "no CSV header"),
+    ("data.csv", b"PAR1\x00\x01", "events", "no readable Parquet"),  # its first bytes say so, whatever its name
+    ("data.csv", b"\x7fELF\x00\x01", "events", "no CSV header"),
     ("data.csv", f"{EVENT_HEADER},price\n".encode(), "events", "a column twice"),
     ("data.csv.gz", b"plain text", "events", "no gzip file"),
     ("data.csv.gz", gzip.compress(EVENT_HEADER.encode())[:-8] + b"\x00" * 8, "events", "damaged gzip"),
