@@ -40,7 +40,7 @@ demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50
 	@$(WITH_JAVA) KEEP=$(KEEP) "$(PY)" utils/demo.py --events $(EVENTS)
 
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow" -n 2 --dist loadfile
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow" -n 2 --dist worksteal
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow

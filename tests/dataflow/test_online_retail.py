@@ -30,7 +30,7 @@ from shoplake.settings import PROJECT_ROOT
 
 DATA = PROJECT_ROOT.parent / "shared" / "data" / "online_retail.csv.gz"
 GOLD = (DAILY_SALES, CATEGORY_REVENUE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H)
-SLICE = 12_000
+SLICE = 8_000
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason=f"the real data set is not there: {DATA.name}")
 
