@@ -1,0 +1,55 @@
+"""What the stream says when it cannot or must not run; it writes nothing then."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoplake.lake.ledger import count_rows
+from shoplake.lake.locks import hold_lock
+
+STREAM = "spark/streaming_pipeline.py"
+
+
+def test_a_second_driver_is_refused_at_once_and_names_the_holder(
+    shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with hold_lock(shells.lake, "checkpoint-events", timeout=0):
+        assert shells.run(STREAM) == 1
+        assert "held by process" in capsys.readouterr().err
+        # nothing is on the topic, so a drain beside the driver has nothing to wait for
+        shells.ok(STREAM, "--drain")
+        shells.ok("kafka/producer.py", "--events", "100", "--from", "2026-06-01", "--to", "2026-06-01", "--seed", "1")
+        monkeypatch.setenv("SHOPLAKE_SPARK__DRAIN_TIMEOUT", "1")
+        assert shells.run(STREAM, "--drain") == 1
+        assert "still missing by partition" in capsys.readouterr().err
+    assert count_rows(shells.lake)["batches"] == 0
+
+
+def test_a_drain_of_a_drained_topic_does_nothing(shells: Any) -> None:
+    shells.ok("kafka/producer.py", "--events", "100", "--from", "2026-06-01", "--to", "2026-06-01", "--seed", "1")
+    shells.ok(STREAM, "--drain")
+    assert count_rows(shells.lake)["offsets"] == 100
+    shells.ok(STREAM, "--drain")
+    assert count_rows(shells.lake)["offsets"] == 100, "an empty rest of the topic is no error"
+
+
+def test_a_wrong_topic_is_named_with_those_that_exist(
+    shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_KAFKA__TOPIC", "nosuch")
+    assert shells.run(STREAM, "--drain") == 1
+    error = capsys.readouterr().err
+    assert "no topic 'nosuch'" in error
+    assert shells.topic in error
+
+
+def test_a_lake_in_a_bucket_is_refused_before_anything_is_touched(
+    shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "gs://bucket/lake")
+    monkeypatch.chdir(tmp_path)
+    for shell in (STREAM, "spark/batch_processing.py", "utils/reconcile.py", "ml/train.py"):
+        assert shells.run(shell) == 2, shell
+        assert "local disk" in capsys.readouterr().err
+    assert not (tmp_path / "gs:").exists()
