@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shoplake import embedded_broker, outcome
-from shoplake.embedded_broker import BrokerState
+from shoplake import embedded_broker, outcome, processes
 from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, SourceError
 from shoplake.logs import configure_logging
+from shoplake.processes import ServerState
 from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_settings
 
 _STOP_TIMEOUT = 20
@@ -38,14 +38,14 @@ def _run_action(action: str, profile: str | None, as_json: bool) -> int:
     configure_logging(settings.log_level)
     if settings.kafka.bootstrap_servers != EMBEDDED:
         return _show_external(action, settings, as_json)
-    state: BrokerState | None
+    state: ServerState | None
     if action == "start":
         word, state = _start(settings)
     elif action == "stop":
         _stop(settings)
         word, state = "stopped", None
     else:
-        state = _find_running(settings)
+        state = processes.find_running(settings.broker_state_path)
         word = "running" if state else "stopped"
     result = {
         "status": word, "running": state is not None, "address": state and state.address, "pid": state and state.pid,
@@ -68,11 +68,6 @@ def _show_external(action: str, settings: Settings, as_json: bool) -> int:
     result = {"status": status, "running": running, "address": address}
     outcome.print_result(result, f"external broker {address}: {status}", as_json)
     return EXIT_OK if running else EXIT_FAILURE
-
-
-def _find_running(settings: Settings) -> BrokerState | None:
-    state = embedded_broker.read_state(settings.broker_state_path)
-    return state if state and state.find_process() else None
 
 
 @contextmanager
@@ -99,9 +94,9 @@ def _hold_lock(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _start(settings: Settings) -> tuple[str, BrokerState]:
+def _start(settings: Settings) -> tuple[str, ServerState]:
     with _hold_lock(settings):
-        running = _find_running(settings)
+        running = processes.find_running(settings.broker_state_path)
         if running:
             return "already running", running
         _clear_leftovers(settings)
@@ -110,11 +105,11 @@ def _start(settings: Settings) -> tuple[str, BrokerState]:
 
 def _stop(settings: Settings) -> None:
     with _hold_lock(settings):
-        running = _find_running(settings)
+        running = processes.find_running(settings.broker_state_path)
         # First the file: who reads it from now on is told that no broker runs.
         settings.broker_state_path.unlink(missing_ok=True)
         if running:
-            embedded_broker.end_process(running, _STOP_TIMEOUT)
+            processes.end_server(running, _STOP_TIMEOUT)
         _clear_leftovers(settings)
 
 
@@ -125,13 +120,13 @@ def _launching_path(settings: Settings) -> Path:
 def _clear_leftovers(settings: Settings) -> None:
     """End a broker whose `start` was killed before it could, and remove what dead ones wrote."""
     settings.broker_state_path.unlink(missing_ok=True)
-    left = embedded_broker.read_state(_launching_path(settings))
+    left = processes.read_state(_launching_path(settings))
     if left:
-        embedded_broker.end_process(left, _STOP_TIMEOUT)
+        processes.end_server(left, _STOP_TIMEOUT)
     _launching_path(settings).unlink(missing_ok=True)
 
 
-def _launch(settings: Settings) -> BrokerState:
+def _launch(settings: Settings) -> ServerState:
     from shoplake.installation import locate_installation
     from shoplake.java import find_java
 
@@ -141,19 +136,19 @@ def _launch(settings: Settings) -> BrokerState:
     search = find_java(os.environ, places.bundled_java)
     for line in search.skipped:
         print(f"skipped: {line}", file=sys.stderr)
-    port = embedded_broker.find_free_port(settings.kafka.port)
+    port = processes.find_free_port(settings.kafka.port, "kafka.port")
     while (state := _launch_once(settings, search.java.command, places.kafka_jars, port)) is None:
-        port = embedded_broker.find_free_port(port + 1)
+        port = processes.find_free_port(port + 1, "kafka.port")
     if port != settings.kafka.port:
         print(f"port {settings.kafka.port} is taken; the broker listens on {port}", file=sys.stderr)
     return state
 
 
-def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> BrokerState | None:
+def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> ServerState | None:
     """Run the broker until it answers; None when another process took the port in the meantime."""
     folder = settings.broker_path
     log = folder / "broker.log"
-    controller_port = embedded_broker.find_free_port(port + 1)
+    controller_port = processes.find_free_port(port + 1, "kafka.port")
     properties = folder / "server.properties"
     properties.write_text(embedded_broker.render_properties(port, controller_port, folder / "log"))
     log_start = log.stat().st_size if log.exists() else 0
@@ -167,16 +162,16 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Broke
         )
     is_up = False
     try:
-        state = embedded_broker.describe_process(process.pid, port, controller_port)
-        embedded_broker.write_state(_launching_path(settings), state)
+        state = processes.describe_server(process.pid, port)
+        processes.write_state(_launching_path(settings), state)
         problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
-        tail = embedded_broker.read_tail(log, log_start)
+        tail = processes.read_tail(log, log_start)
         if problem and "Address already in use" in tail:
             return None
         if problem:
             raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
         _create_topics(state.address, PROJECT_ROOT / "kafka" / "topics.yaml", settings.kafka.start_timeout)
-        embedded_broker.write_state(settings.broker_state_path, state)
+        processes.write_state(settings.broker_state_path, state)
         is_up = True
         return state
     finally:  # whatever ends a start early, Ctrl-C too, leaves no broker behind
@@ -194,13 +189,13 @@ def _format_storage(command: list[str], folder: Path) -> None:
         raise SourceError(f"the broker's data folder {folder} cannot be formatted: {said}")
 
 
-def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: BrokerState, timeout: float) -> str | None:
+def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: ServerState, timeout: float) -> str | None:
     """Give None when the broker answers, else what went wrong."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended at once with exit code {process.returncode}"
-        if embedded_broker.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None:
+        if processes.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None:
             return None
         time.sleep(0.1)
     return f"did not answer on {state.address} within kafka.start_timeout ({timeout:g} s)"

@@ -132,14 +132,14 @@ def check_spark_settings(places: Installation, source: Path) -> Check:
 
 def check_broker(settings: Settings) -> Check:
     """Tell where the broker is; that it is stopped is no fault."""
-    from shoplake.embedded_broker import read_state
+    from shoplake.processes import find_running
     from shoplake.settings import EMBEDDED
 
     if settings.kafka.bootstrap_servers != EMBEDDED:
         address = settings.kafka.bootstrap_servers
         return Check("Broker", True, f"external, {address}; ask it with: python kafka/broker.py status")
-    state = read_state(settings.broker_state_path)
-    if state and state.find_process():
+    state = find_running(settings.broker_state_path)
+    if state:
         return Check("Broker", True, f"running on {state.address}, process {state.pid}")
     if settings.broker_state_path.exists():
         return Check("Broker", False, f"{settings.broker_state_path} names one that ended",

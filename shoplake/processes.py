@@ -1,0 +1,149 @@
+"""Servers of the laptop: where one listens, whether it still runs, and how it ends with all that it started.
+
+Used by kafka/broker.py and utils/stack.py. A server is known by a state file, which names its process.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from shoplake.errors import ConfigError
+
+HOST = "127.0.0.1"
+_LAST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """One server process: where it listens, and the create time (UNIX seconds) that tells it from a reused pid."""
+
+    pid: int
+    process_created: float
+    port: int
+    started_at: str
+
+    @property
+    def address(self) -> str:
+        """Host and port, as Kafka's clients take it."""
+        return f"{HOST}:{self.port}"
+
+    def find_process(self) -> psutil.Process | None:
+        """Give the server's process; None when it ended or its pid belongs to another process now."""
+        try:
+            process = psutil.Process(self.pid)
+            is_same = abs(process.create_time() - self.process_created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return None
+        return process if is_same else None
+
+
+def describe_server(pid: int, port: int) -> ServerState:
+    """Describe the running process `pid` as a server."""
+    return ServerState(pid, psutil.Process(pid).create_time(), port, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def read_state(file: Path) -> ServerState | None:
+    """Read a state file; None when there is none, or none that can be read (it is written whole or not at all)."""
+    try:
+        return ServerState(**json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def find_running(file: Path) -> ServerState | None:
+    """Read a state file; None when its server does not run."""
+    state = read_state(file)
+    return state if state and state.find_process() else None
+
+
+def write_state(file: Path, state: ServerState) -> None:
+    """Write the state file in one step: a reader sees the old one or the new one."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(asdict(state)))
+    part.replace(file)
+
+
+def end_server(state: ServerState, timeout: float) -> None:
+    """Ask the server to end, so that it writes its data down; kill it when it does not within `timeout` seconds."""
+    process = state.find_process()
+    if process is not None:
+        end_processes([process], timeout)
+
+
+def end_processes(processes: Iterable[psutil.Process], timeout: float) -> None:
+    """Ask all to end at once; kill those that live after `timeout` seconds."""
+    asked = list(processes)
+    for process in asked:
+        _signal(process, "terminate")
+    _, left = psutil.wait_procs(asked, timeout)
+    for process in left:
+        _signal(process, "kill")
+    psutil.wait_procs(left, timeout)
+
+
+def _signal(process: psutil.Process, method: str) -> None:
+    try:
+        getattr(process, method)()
+    except psutil.NoSuchProcess:
+        return
+
+
+def find_marked(variable: str, value: str) -> list[psutil.Process]:
+    """Find our processes in whose first environment `variable` is `value`.
+
+    A server's children inherit the mark, so the ones that were orphaned or left its process group are found too.
+    """
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def find_free_port(first: int, setting: str) -> int:
+    """Give the first port from `first` on that nobody listens on.
+
+    Args:
+        setting: the key that holds `first`, for the message.
+
+    Raises:
+        ConfigError: none is free.
+    """
+    for port in range(first, _LAST_PORT + 1):
+        with socket.socket() as probe:
+            # As servers do: a port of which only closed connections linger is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    variable = f"SHOPLAKE_{setting.replace('.', '__').upper()}"
+    raise ConfigError(f"no port is free from {first} to {_LAST_PORT}; set a lower {setting} ({variable})")
+
+
+def is_listening(port: int) -> bool:
+    """Tell whether something accepts connections on the loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def read_tail(log: Path, start: int = 0, lines: int = 12) -> str:
+    """Give the last lines that `log` got after byte `start`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(start)
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return f"({error})"
+    return "\n".join(text.splitlines()[-lines:])
