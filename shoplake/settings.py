@@ -68,6 +68,14 @@ class SparkSettings(_Section):
     submit_options: tuple[str, ...]
 
 
+class SourcesSettings(_Section):
+    landing_dir: Path
+    landing_poll: PositiveInt
+    landing_settle: Annotated[int, Field(ge=0)]
+    landing_subscription: str
+    replay_max_bytes: Annotated[int, Field(ge=0)]
+
+
 class QualitySettings(_Section):
     late_after: PositiveInt
     future_tolerance: Annotated[int, Field(ge=0)]
@@ -122,6 +130,13 @@ class AirflowSettings(_Section):
     train_weekday: Annotated[int, Field(ge=0, le=6)]
 
 
+class DashboardSettings(_Section):
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    refresh_seconds: PositiveInt
+    batch_stale_after: PositiveInt
+    gold_stale_after: PositiveInt
+
+
 class SimulationSettings(_Section):
     products: PositiveInt
     users: PositiveInt
@@ -148,12 +163,14 @@ class Settings(BaseSettings):
     lake: LakeSettings
     kafka: KafkaSettings
     spark: SparkSettings
+    sources: SourcesSettings
     quality: QualitySettings
     warehouse: WarehouseSettings
     gcp: GcpSettings
     ml: MlSettings
     airflow: AirflowSettings
     simulation: SimulationSettings
+    dashboard: DashboardSettings
 
     @classmethod
     def settings_customise_sources(
@@ -193,9 +210,19 @@ class Settings(BaseSettings):
         return self.broker_path / "broker.json"
 
     @property
+    def landing_path(self) -> Path:
+        """The folder into which a shop puts its files, one folder for each source."""
+        return self.data_path / self.sources.landing_dir
+
+    @property
     def model_path(self) -> Path:
         """The folder of the trained models."""
         return self.data_path / self.ml.model_dir
+
+    @property
+    def report_path(self) -> Path:
+        """The folder of the dashboard's HTML reports."""
+        return self.data_path / "reports"
 
     @property
     def bootstrap_servers(self) -> str:
