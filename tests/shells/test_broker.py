@@ -42,9 +42,10 @@ def find_brokers(data_dir: Path) -> list[psutil.Process]:
 
 
 def start_shell(action: str, *flags: str, **environment: str) -> "subprocess.Popen[str]":
+    # A job that a shell put into the background ignores Ctrl-C, and so would all that it starts.
     return subprocess.Popen(
         [sys.executable, str(SHELL), action, *flags], env={**os.environ, **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def run_shell(action: str, *flags: str, **environment: str) -> "subprocess.CompletedProcess[str]":
