@@ -1,6 +1,7 @@
 """Delta tables without Spark, by delta-rs: what forecasting, operators and the warehouse read and write."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
@@ -13,6 +14,13 @@ from shoplake.lake.addresses import Lake
 def table_exists(lake: Lake, table: Table) -> bool:
     """Tell whether the table was ever written."""
     return DeltaTable.is_deltatable(lake.table(table))
+
+
+def changed_at(lake: Lake, table: Table) -> datetime | None:
+    """Give when the table's newest version was written, UTC; None if it never was."""
+    if not table_exists(lake, table):
+        return None
+    return datetime.fromtimestamp(DeltaTable(lake.table(table)).history(1)[0]["timestamp"] / 1000, UTC)
 
 
 def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> pa.Table:

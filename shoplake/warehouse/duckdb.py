@@ -6,6 +6,7 @@ blocks a writer, and a table that is not built yet is empty but typed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from threading import Timer
 from typing import Self
 
@@ -13,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from shoplake.contract.tables import Table, View, find_table
-from shoplake.errors import QueryRefusedError, WarehouseError
+from shoplake.errors import ContractError, QueryRefusedError, WarehouseError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import table_exists
+from shoplake.lake.arrow import changed_at, table_exists
 from shoplake.lake.sql import connect_duckdb, select_nothing, select_table
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.googlesql import Query, Value, read_query
@@ -64,6 +65,14 @@ class DuckDBWarehouse:
         """Check that each view opens with the contract's columns and types; a view serves the newest rows by itself."""
         return tuple(self._check_served(relation) for relation in relations)
 
+    def changed_at(self, names: Sequence[str]) -> dict[str, datetime | None]:
+        """See Warehouse.changed_at."""
+        return {name: self._newest_change(_find_relation(name)) for name in names}
+
+    def _newest_change(self, relation: Table | View) -> datetime | None:
+        changes = [changed_at(self._lake, table) for table in _tables_of(relation)]
+        return max((change for change in changes if change), default=None)
+
     def _serve(self, names: Sequence[str]) -> None:
         for name in names:
             relation = _find_relation(name)
@@ -99,8 +108,7 @@ class DuckDBWarehouse:
         return [(name, type_) for name, type_, *_ in self._connection.execute(f"DESCRIBE {select}").fetchall()]
 
     def _is_built(self, relation: Table | View) -> bool:
-        tables = [find_table(name) for name in relation.reads] if isinstance(relation, View) else [relation]
-        return all(table_exists(self._lake, table) for table in tables)
+        return all(table_exists(self._lake, table) for table in _tables_of(relation))
 
     def _describe(self, name: str) -> str:
         relation = _find_relation(name)
@@ -125,7 +133,14 @@ class DuckDBWarehouse:
 
 
 def _find_relation(name: str) -> Table | View:
-    return next(relation for relation in RELATIONS if relation.name == name)
+    for relation in RELATIONS:
+        if relation.name == name:
+            return relation
+    raise ContractError(f"{name!r} is not served; served are {', '.join(relation.name for relation in RELATIONS)}")
+
+
+def _tables_of(relation: Table | View) -> list[Table]:
+    return [find_table(name) for name in relation.reads] if isinstance(relation, View) else [relation]
 
 
 def _read_view(view: View) -> Query:
