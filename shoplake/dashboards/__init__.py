@@ -1,1 +1,1 @@
-"""What the dashboard and its reports show: pages as blocks, built from answers of the warehouse; no server, no browser."""
+"""What the dashboard and its reports show: pages made of blocks, from answers of the warehouse."""
