@@ -87,8 +87,9 @@ def requested_days(first: date | None, last: date | None) -> set[date] | None:
 
 def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Take the historical file into the lake, and warn of what could not be read of it."""
+    from shoplake.lake.files import keep_file
     from shoplake.sources import open_source
-    from shoplake.streaming.files import ingest_file, keep_file
+    from shoplake.streaming.files import ingest_file
 
     path: Path = arguments.historical_csv
     open_source(path, arguments.source, settings)  # refuse a file of another format before a copy is kept

@@ -202,10 +202,27 @@ RUNS = Table(
      Column("prediction_count", "BIGINT", "Rows of gold.demand_predictions for the run's as_of_date")),
     served=True,
 )
+FILES = Table(
+    "ops.files", "What became of each file of the landing folder; written after its records, before it is moved",
+    "file of a source: source, file_sha256", ("source", "file_sha256"),
+    (Column("source", "STRING", "The folder that it was put into: the source's name"),
+     Column("file_sha256", "STRING", "SHA-256 of its bytes: the same file under another name is the same file"),
+     Column("file_name", "STRING", "Its name when it was recorded, printable"),
+     Column("byte_count", "BIGINT", "Its size"),
+     Column("record_count", "BIGINT", "Records read from it; NULL if it cannot be read", nullable=True),
+     Column("bad_line_count", "BIGINT", "Lines that cannot be read as a record; they go to quarantine as they are",
+            nullable=True),
+     Column("route", "STRING", "kafka or historical: the way it went in; NULL if rejected", nullable=True),
+     Column("status", "STRING", "ingested or rejected"),
+     Column("reason", "STRING", "Why it was rejected", nullable=True),
+     Column("arrived_at", "TIMESTAMP", "When it was put there whole, UTC"),
+     Column("recorded_at", "TIMESTAMP", "When this row was written, UTC")),
+    served=True,
+)
 
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
-    DAILY_SALES, CATEGORY_REVENUE, DEMAND_PREDICTIONS, LEDGER, RUNS,
+    DAILY_SALES, CATEGORY_REVENUE, DEMAND_PREDICTIONS, LEDGER, RUNS, FILES,
 )
 
 QUARANTINE_COUNTS = View(

@@ -1,13 +1,8 @@
 """Historical files through the stream's own functions: bounded chunks, each with its ledger row."""
 
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,36 +12,11 @@ from pyspark.sql import functions as F
 from shoplake.lake.addresses import Lake
 from shoplake.lake.ledger import count_batches, find_broken_off, ingested_until
 from shoplake.settings import Settings
-from shoplake.sources import SourceRecord, file_sha256
+from shoplake.sources import SourceRecord
 from shoplake.streaming.ingest import Batch, ingest_batch
 
 _PARTITION = 0  # a file has one
 LOG = logging.getLogger("shoplake.files")
-
-
-@dataclass(frozen=True)
-class KeptFile:
-    """A file's untouched copy in the lake, and when it came: later readings take that moment for now."""
-
-    path: Path
-    sha256: str
-    kept_at_ms: int
-
-
-def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
-    """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone."""
-    folder = Path(lake.kept_files(source))
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".") as copy:
-        partial = Path(copy.name)
-        with path.open("rb") as original:
-            shutil.copyfileobj(original, copy)
-        copy.flush()
-        sha256 = file_sha256(partial)
-        kept = folder / sha256
-        if not kept.exists():
-            os.link(partial, kept)
-    return KeptFile(kept, sha256, kept.stat().st_mtime_ns // 1_000_000)
 
 
 def ingest_file(

@@ -12,10 +12,11 @@ from shoplake.errors import ConfigError, ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.delta import create_tables
+from shoplake.lake.files import keep_file
 from shoplake.settings import Settings, load_settings
 from shoplake.sources import SourceRecord
 from shoplake.streaming import ingest
-from shoplake.streaming.files import ingest_file, keep_file
+from shoplake.streaming.files import ingest_file
 from shoplake.streaming.ingest import INGEST_TABLES, Batch
 
 if TYPE_CHECKING:

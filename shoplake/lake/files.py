@@ -1,0 +1,74 @@
+"""Whole files in the lake: their untouched copies, and ops.files, which remembers what became of each."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shoplake.contract.render import arrow_schema
+from shoplake.contract.tables import FILES
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.locks import hold_lock
+from shoplake.sources import file_sha256
+
+INGESTED = "ingested"
+REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file's untouched copy in the lake, and when it came: later readings take that moment for now."""
+
+    path: Path
+    sha256: str
+    kept_at_ms: int
+
+
+def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
+    """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone."""
+    folder = Path(lake.kept_files(source))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".") as copy:
+        partial = Path(copy.name)
+        with path.open("rb") as original:
+            shutil.copyfileobj(original, copy)
+        copy.flush()
+        sha256 = file_sha256(partial)
+        kept = folder / sha256
+        if not kept.exists():
+            os.link(partial, kept)
+    return KeptFile(kept, sha256, kept.stat().st_mtime_ns // 1_000_000)
+
+
+def is_ingested(lake: Lake, source: str, sha256: str) -> bool:
+    """Tell whether a file of this source and these bytes was taken in before, under whatever name."""
+    if not table_exists(lake, FILES):
+        return False
+    rows = read_table(lake, FILES, ["source", "file_sha256", "status"])
+    row = {"source": source, "file_sha256": sha256, "status": INGESTED}
+    return row in rows.filter(pc.equal(rows["file_sha256"], sha256)).to_pylist()
+
+
+def record_file(lake: Lake, row: Mapping[str, Any], lock_timeout: float) -> None:
+    """Write the row of a file to ops.files; the same file again replaces its row."""
+    with hold_lock(lake, FILES.name, lock_timeout):
+        replace_rows(
+            lake, FILES, pa.Table.from_pylist([dict(row)], schema=arrow_schema(FILES)),
+            f"source = {text_literal(row['source'])} AND file_sha256 = {text_literal(row['file_sha256'])}")
+
+
+def last_ingested_at(lake: Lake) -> datetime | None:
+    """Give when the newest file that was taken in was recorded, UTC; None if there was none."""
+    if not table_exists(lake, FILES):
+        return None
+    rows = read_table(lake, FILES, ["status", "recorded_at"])
+    newest = pc.max(rows.filter(pc.equal(rows["status"], INGESTED))["recorded_at"]).as_py()
+    return cast("datetime | None", newest)
