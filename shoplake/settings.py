@@ -6,7 +6,9 @@ Order of precedence: flags > environment (`SHOPLAKE_…`, two underscores betwee
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -17,9 +19,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from shoplake.errors import ConfigError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 ENV_PREFIX = "SHOPLAKE_"
 PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
+HOME_VARIABLE = "SHOPLAKE_HOME"
+# Where the shells lie: the checkout, or the copy of it that a managed Airflow has beside the installed package.
+PROJECT_ROOT = Path(os.environ.get(HOME_VARIABLE) or Path(__file__).resolve().parents[1])
 PROFILES = ("local", "dev", "staging", "prod")
 EMBEDDED = "embedded"
 
@@ -137,6 +141,11 @@ class DashboardSettings(_Section):
     gold_stale_after: PositiveInt
 
 
+class StackSettings(_Section):
+    start_timeout: PositiveInt
+    stop_timeout: PositiveInt
+
+
 class SimulationSettings(_Section):
     products: PositiveInt
     users: PositiveInt
@@ -170,6 +179,7 @@ class Settings(BaseSettings):
     ml: MlSettings
     airflow: AirflowSettings
     simulation: SimulationSettings
+    stack: StackSettings
     dashboard: DashboardSettings
 
     @classmethod
@@ -243,11 +253,21 @@ class Settings(BaseSettings):
             ) from error
 
 
-def load_settings(profile: str | None = None, config_dir: Path = PROJECT_ROOT / "configs") -> Settings:
+def find_resources(name: str) -> Traversable:
+    """Find a folder of the checkout (configs, sql), or its copy inside the wheel, which has no checkout.
+
+    The copy is made when the wheel is built (setup.py) and is read in a zip too, as Spark's --py-files bring it.
+    """
+    packaged = files("shoplake") / "resources"
+    return packaged / name if packaged.is_dir() else PROJECT_ROOT / name
+
+
+def load_settings(profile: str | None = None, config_dir: Traversable | None = None) -> Settings:
     """Load and check all settings.
 
     Args:
         profile: the flag's value; else the environment's, else local.
+        config_dir: the folder of the settings files (default: the checkout's, else the wheel's own).
 
     Raises:
         ConfigError: an unknown profile, key or value; the message names it and where it came from.
@@ -256,15 +276,16 @@ def load_settings(profile: str | None = None, config_dir: Path = PROJECT_ROOT / 
     if name not in PROFILES:
         raise ConfigError(f"unknown profile {name!r}; allowed: {', '.join(PROFILES)}")
     _refuse_unknown_variables(os.environ)
-    files = [config_dir / "config.yaml", config_dir / f"{name}.yaml"]
+    folder = config_dir or find_resources("configs")
+    sources = [folder / "config.yaml", folder / f"{name}.yaml"]
     values: dict[str, Any] = {}
-    for file in files:
+    for file in sources:
         values = _merged(values, _read_yaml(file))
     try:
         # The copy lets the flag win over PROFILE_VARIABLE, which pydantic reads as the field `profile` too.
         return Settings(**{**values, "profile": name}).model_copy(update={"profile": name})
     except ValidationError as error:
-        raise ConfigError(_explain(error, files)) from error
+        raise ConfigError(_explain(error, sources)) from error
     except SettingsError as error:
         raise ConfigError(f"the environment holds a value that cannot be read: {error}") from error
 
@@ -272,6 +293,8 @@ def load_settings(profile: str | None = None, config_dir: Path = PROJECT_ROOT / 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     known = {field.upper() for field in Settings.model_fields}
     for variable in environment:
+        if variable == HOME_VARIABLE:
+            continue
         if variable.startswith(ENV_PREFIX) and variable[len(ENV_PREFIX):].split("__")[0] not in known:
             raise ConfigError(
                 f"the environment variable {variable} names no setting; sections are {', '.join(sorted(known))}, "
@@ -279,9 +302,9 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
             )
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def _read_yaml(file: Traversable) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text())
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -301,8 +324,8 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(error: ValidationError, files: list[Path]) -> str:
-    read = ", ".join(str(file) for file in files)
+def _explain(error: ValidationError, sources: Sequence[Traversable]) -> str:
+    read = ", ".join(str(file) for file in sources)
     lines = [f"{error.error_count()} wrong setting(s), from {read} or the environment:"]
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "settings"

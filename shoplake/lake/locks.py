@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from shoplake.errors import ConfigError, LockError
@@ -45,12 +47,26 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
         ) from error
     try:
         _holder_path(path).write_text(json.dumps({
-            "pid": os.getpid(), "command": " ".join(sys.argv)[:200],
+            "pid": os.getpid(), "process_created": psutil.Process().create_time(), "command": " ".join(sys.argv)[:200],
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }))
         yield
     finally:
+        _holder_path(path).unlink(missing_ok=True)
         lock.release()
+
+
+def find_holder(lake: Lake, name: str) -> str | None:
+    """Name the living process that took the lake's lock `name` last; None when it ended.
+
+    The lock itself is not tried, or a writer that comes at that moment would be refused.
+    """
+    try:
+        holder = json.loads(_holder_path(lake.lock(name)).read_text())
+        is_alive = abs(psutil.Process(holder["pid"]).create_time() - holder["process_created"]) < 1
+    except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+        return None
+    return _describe(holder) if is_alive else None
 
 
 def _holder_path(path: Path) -> Path:
@@ -60,6 +76,10 @@ def _holder_path(path: Path) -> Path:
 def _holder(path: Path) -> str:
     try:
         holder = json.loads(_holder_path(path).read_text())
-        return f"process {holder['pid']} ({holder['command']}) since {holder['since']}"
+        return _describe(holder)
     except (OSError, ValueError, KeyError):
         return "another process that left no name yet"
+
+
+def _describe(holder: dict[str, Any]) -> str:
+    return f"process {holder['pid']} ({holder['command']}) since {holder['since']}"

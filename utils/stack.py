@@ -1,0 +1,245 @@
+"""Start, stop or look at the standing platform on this machine: broker, Airflow with the stream, dashboard.
+
+No Docker; everything listens on 127.0.0.1, on the next free port if one is taken. `up` returns when all is healthy,
+or exits 1 naming what is not. What is in data/ survives `down`, and `up` goes on with it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shoplake import processes
+from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, ShoplakeError
+from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_settings
+
+MARK = "STACK_OF"  # in the environment of all that `up` starts, so that `down` finds every process of it
+BINARIES = Path(sys.executable).parent
+PASSWORDS = "simple_auth_manager_passwords.json.generated"  # noqa: S105  a file's name; Airflow writes it
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One line of the table: whether it is healthy, where it is, and what is wrong or worth knowing."""
+
+    name: str
+    healthy: bool
+    address: str
+    note: str
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the action; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("--profile", choices=PROFILES, help="only local has a platform on this machine")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args(argv)
+    return run_to_exit_code(lambda: run_action(arguments))
+
+
+def run_action(arguments: argparse.Namespace) -> int:
+    """Do it under the platform's lock, and print the table of services."""
+    settings = load_settings(arguments.profile)
+    if settings.profile != "local":
+        raise ConfigError(f"the profile {settings.profile} runs in the cloud (docs/cloud.md); a platform on this "
+                          "machine is of the profile local")
+    if arguments.action == "status":
+        services = inspect(settings)
+    else:
+        with hold_stack_lock(settings):
+            services = start(settings) if arguments.action == "up" else stop(settings)
+    is_as_wished = all(service.healthy for service in services)
+    print_result({"healthy": is_as_wished, "services": [asdict(service) for service in services],
+                  "data": str(settings.data_path)}, render_table(services, settings), arguments.json)
+    sick = ", ".join(service.name for service in services if not service.healthy)
+    if arguments.action == "up" and sick:
+        raise ShoplakeError(f"not healthy within stack.start_timeout ({settings.stack.start_timeout} s): {sick}. "
+                            f"Logs: {stack_path(settings)}. What runs goes on; stop it with: make down")
+    return EXIT_OK if is_as_wished else EXIT_FAILURE
+
+
+def start(settings: Settings) -> list[Service]:
+    """Start what does not run yet, and wait until all is healthy or the time is over."""
+    deadline = time.monotonic() + settings.stack.start_timeout
+    if settings.kafka.bootstrap_servers == EMBEDDED:
+        run_broker("start")
+    start_airflow(settings)
+    start_dashboard(settings)
+    say("waiting until all is healthy; the stream's first start takes the longest")
+    while not all(service.healthy for service in inspect(settings)) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return inspect(settings)
+
+
+def stop(settings: Settings) -> list[Service]:
+    """End all that `up` started, the stream and running tasks too; give no service."""
+    while marked := processes.find_marked(MARK, str(settings.data_path)):  # again: a task may just have been started
+        say(f"ending {len(marked)} processes")
+        processes.end_processes(marked, settings.stack.stop_timeout)
+    for name in ("airflow", "dashboard"):
+        state_path(settings, name).unlink(missing_ok=True)
+    if settings.kafka.bootstrap_servers == EMBEDDED:
+        run_broker("stop")
+    return []
+
+
+def start_airflow(settings: Settings) -> None:
+    """Start `airflow standalone` with its database and pools, if it does not run."""
+    from shoplake.airflow_environment import airflow_environment
+
+    if processes.find_running(state_path(settings, "airflow")):
+        return
+    port = processes.find_free_port(settings.airflow.port, "airflow.port")
+    environment = airflow_environment(os.environ, PROJECT_ROOT, settings, BINARIES, port)
+    airflow = str(BINARIES / "airflow")
+    log = stack_path(settings) / "airflow.log"
+    say(f"Airflow on {processes.HOST}:{port}")
+    for words in (["db", "migrate"], ["pools", "import", str(PROJECT_ROOT / "airflow" / "pools.json")]):
+        done = subprocess.run([airflow, *words], env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != EXIT_OK:
+            raise ShoplakeError(f"airflow {' '.join(words)} failed: {(done.stderr or done.stdout).strip()[-1000:]}")
+    launch(settings, "airflow", port, [airflow, "standalone"], environment, log)
+
+
+def start_dashboard(settings: Settings) -> None:
+    """Start the dashboard, if it does not run."""
+    if processes.find_running(state_path(settings, "dashboard")):
+        return
+    port = processes.find_free_port(settings.dashboard.port, "dashboard.port")
+    say(f"dashboard on {processes.HOST}:{port}")
+    launch(settings, "dashboard", port,
+           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)],
+           os.environ, stack_path(settings) / "dashboard.log")
+
+
+def launch(
+    settings: Settings, name: str, port: int, command: list[str], environment: Mapping[str, str], log: Path,
+) -> None:
+    """Start a server in a session of its own, and write down that it runs."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=PROJECT_ROOT, env={**environment, MARK: str(settings.data_path)}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    processes.write_state(state_path(settings, name), processes.describe_server(process.pid, port))
+
+
+def inspect(settings: Settings) -> list[Service]:
+    """Ask every service how it is."""
+    return [inspect_broker(), inspect_airflow(settings), inspect_stream(settings), inspect_dashboard(settings)]
+
+
+def inspect_broker() -> Service:
+    """Ask kafka/broker.py."""
+    status = run_broker("status")
+    return Service("broker", status["running"], status["address"] or "", "" if status["running"] else "stopped")
+
+
+def inspect_airflow(settings: Settings) -> Service:
+    """Ask Airflow for the health of its parts."""
+    state = processes.find_running(state_path(settings, "airflow"))
+    if state is None:
+        return Service("airflow", False, "", "stopped")
+    answer = fetch(f"http://{state.address}/api/v2/monitor/health")
+    parts = json.loads(answer) if answer else {}
+    sick = [part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
+            if parts.get(part, {}).get("status") != "healthy"]
+    login = f"user admin, password in {settings.data_path / 'airflow' / PASSWORDS}"
+    return Service("airflow", not sick, f"http://{state.address}",
+                   f"not healthy: {', '.join(sick)}" if answer and sick else login if answer else "does not answer yet")
+
+
+def inspect_stream(settings: Settings) -> Service:
+    """Look for the driver that holds the stream's checkpoint."""
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.locks import find_holder
+
+    holder = find_holder(locate_lake(settings), "checkpoint-events")
+    state = processes.find_running(state_path(settings, "airflow"))
+    page = f"http://{state.address}/dags/spark_streaming" if state else ""
+    return Service("stream", holder is not None, page, holder or "no driver yet; Airflow's DAG spark_streaming runs it")
+
+
+def inspect_dashboard(settings: Settings) -> Service:
+    """Ask Streamlit."""
+    state = processes.find_running(state_path(settings, "dashboard"))
+    if state is None:
+        return Service("dashboard", False, "", "stopped")
+    healthy = fetch(f"http://{state.address}/_stcore/health") == "ok"
+    return Service("dashboard", healthy, f"http://{state.address}", "" if healthy else "does not answer yet")
+
+
+def fetch(address: str) -> str | None:
+    """Get a loopback page's text; None when nothing answers."""
+    import httpx
+
+    try:
+        return httpx.get(address, timeout=5, trust_env=False).text
+    except httpx.HTTPError:
+        return None
+
+
+def run_broker(action: str) -> dict[str, Any]:
+    """Start, stop or ask the broker.
+
+    Raises:
+        ShoplakeError: it failed; what it said is in the message.
+    """
+    done = subprocess.run([sys.executable, "kafka/broker.py", action, "--json"], cwd=PROJECT_ROOT,
+                          capture_output=True, text=True, check=False)
+    if not done.stdout.strip():  # status exits 1 when nothing runs, and that is an answer
+        raise ShoplakeError(f"python kafka/broker.py {action} ended with {done.returncode}: {done.stderr.strip()}")
+    return dict(json.loads(done.stdout))
+
+
+def render_table(services: list[Service], settings: Settings) -> str:
+    """Write the services as a table for a person."""
+    if not services:
+        return f"the platform is down; its data stay in {settings.data_path}"
+    rows = [(service.name, "healthy" if service.healthy else "NOT healthy", service.address, service.note)
+            for service in services]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
+                     for row in rows)
+
+
+@contextmanager
+def hold_stack_lock(settings: Settings) -> Iterator[None]:
+    """Let one `up` or `down` work at a time."""
+    from filelock import FileLock, Timeout
+
+    stack_path(settings).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(stack_path(settings) / "stack.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise LockError(f"another up or down works on {settings.data_path}; wait for its end, then: make status"
+                        ) from error
+
+
+def stack_path(settings: Settings) -> Path:
+    """Give the folder of the servers' states and logs."""
+    return settings.data_path / "stack"
+
+
+def state_path(settings: Settings, name: str) -> Path:
+    """Give the file that names the server's process."""
+    return stack_path(settings) / f"{name}.json"
+
+
+def say(text: str) -> None:
+    """Tell on stderr how far it is."""
+    print(f"stack: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
