@@ -18,7 +18,7 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-data check lock docs clean
+.PHONY: help setup demo up status down test test-live test-data check lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,8 +39,20 @@ $(STAMP): requirements-dev.txt requirements.txt pyproject.toml
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
 	@$(WITH_JAVA) KEEP=$(KEEP) "$(PY)" utils/demo.py --events $(EVENTS)
 
+up: setup  ## Start the standing platform: broker, Airflow with the stream, dashboard; prints where each is
+	@$(WITH_JAVA) "$(PY)" utils/stack.py up
+
+status: setup  ## Tell how the standing platform is
+	@"$(PY)" utils/stack.py status
+
+down: setup  ## Stop the standing platform; its data stay
+	@"$(PY)" utils/stack.py down
+
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow" -n 2 --dist worksteal
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live" -n 2 --dist worksteal
+
+test-live: setup  ## Run the tests of the standing platform: scheduler, backfill, browser (installs Chromium and PostgreSQL)
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow
