@@ -98,13 +98,17 @@ def is_unchanged(arrival: Arrival) -> bool:
 
 def clean_name(name: str) -> str:
     """Give a name that can be printed, stored and used as a file's name: at most MAX_NAME_BYTES of UTF-8."""
-    text = os.fsencode(name).decode("utf-8", "replace")
-    text = "".join(character if character.isprintable() else "_" for character in text)
+    text = make_printable(os.fsencode(name).decode("utf-8", "replace"))
     if len(text.encode()) <= MAX_NAME_BYTES:
         return text
     stem, dot, suffix = text.rpartition(".")
     ending = f"{dot}{suffix}" if stem and len(suffix.encode()) <= _TAG_LENGTH else ""
     return text.encode()[:MAX_NAME_BYTES - len(ending.encode())].decode("utf-8", "ignore") + ending
+
+
+def make_printable(text: str) -> str:
+    """Replace line breaks, control characters and marks that turn the reading direction."""
+    return "".join(character if character.isprintable() else "_" for character in text)
 
 
 def move_to_done(arrival: Arrival, landing: Path, sha256: str) -> Path | None:
@@ -126,7 +130,7 @@ def set_aside(arrival: Arrival, landing: Path, reason: str, sha256: str = "") ->
                  if _is_free(path) and _is_free(_reason_of(path)))
     if not is_unchanged(arrival):
         return None
-    _reason_of(place).write_text(f"{reason}\n", encoding="utf-8")
+    _reason_of(place).write_text(f"{reason}\n", encoding="utf-8", errors="backslashreplace")
     moved = _move(arrival, place)
     if moved is None:
         _reason_of(place).unlink()
