@@ -80,7 +80,8 @@ docs: setup  ## Write docs/data_dictionary.md from the contract
 
 .PHONY: _data-dictionary
 _data-dictionary:
-	@"$(PY)" -c 'import sys; from shoplake.contract.render import data_dictionary; sys.stdout.write(data_dictionary())' > $(TO)
+	@"$(PY)" -c 'import pathlib, sys; from shoplake.contract.render import data_dictionary; \
+		sys.stdout.write(data_dictionary({str(file): file.read_text() for file in pathlib.Path("sql").rglob("*.sql")}))' > $(TO)
 
 clean:  ## Remove caches and build output; data/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log artifacts

@@ -1,9 +1,11 @@
 """Render the contract: Spark schemas, DuckDB and BigQuery DDL, and the data dictionary."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import sqlglot.expressions as exp
+from sqlglot import parse_one
 
 from shoplake.contract.columns import Column
 from shoplake.contract.events import FIELDS
@@ -90,8 +92,12 @@ def _text(value: str) -> str:
     return exp.Literal.string(value).sql(dialect="bigquery")
 
 
-def data_dictionary() -> str:
-    """Give docs/data_dictionary.md: the event's fields, then every table and view."""
+def data_dictionary(queries: Mapping[str, str]) -> str:
+    """Give docs/data_dictionary.md: the event's fields, then every table and view with its inputs and readers.
+
+    Args:
+        queries: GoogleSQL texts by their files' paths.
+    """
     lines = [
         "# Data dictionary", "",
         "Generated from `shoplake/contract/` by `make docs`; do not edit. Types are Spark's.", "",
@@ -101,7 +107,7 @@ def data_dictionary() -> str:
     lines += [f"| {field.name} | {field.type} | v{field.since} | {'yes' if _required_on_topic(field.name) else 'no'} | "
               f"{field.privacy} | {field.description} |" for field in FIELDS]
     for item in (*TABLES, *VIEWS):
-        lines += ["", *_dictionary_entry(item)]
+        lines += ["", *_dictionary_entry(item, queries)]
     return "\n".join(lines) + "\n"
 
 
@@ -109,15 +115,31 @@ def _required_on_topic(name: str) -> bool:
     return next(field for field in FIELDS if field.name == name).since == 1
 
 
-def _dictionary_entry(item: Table | View) -> list[str]:
+def _find_readers(item: Table | View, queries: Mapping[str, str]) -> list[str]:
+    """Give what reads the table: tables and views made from it, commands, queries."""
+    made = [table.name for table in TABLES if item.name in table.inputs] + [
+        view.name for view in VIEWS if item.name in view.reads]
+    asked = [path for path, sql in sorted(queries.items()) if item.name in _tables_of(sql)]
+    commands = item.readers if isinstance(item, Table) else ()
+    return [*made, *(f"`{path}`" for path in (*commands, *asked))]
+
+
+@cache
+def _tables_of(sql: str) -> frozenset[str]:
+    return frozenset(f"{table.db}.{table.name}" for table in parse_one(sql, dialect="bigquery").find_all(exp.Table))
+
+
+def _dictionary_entry(item: Table | View, queries: Mapping[str, str]) -> list[str]:
     facts = [f"Grain: {item.grain}.", f"Key: {', '.join(item.key)}."]
     if isinstance(item, Table):
         facts.append(f"Partition: {item.partition_by or 'none'}.")
         facts.append("Served in the warehouse." if item.served else "In the lake only.")
     else:
         facts.append(f"A served view over {', '.join(item.reads)}.")
+    readers = ", ".join(_find_readers(item, queries)) or "people, with `sql/run_analytics.py --sql`"
+    made = f"Made from {', '.join(item.inputs)} by `{item.writer}`. " if isinstance(item, Table) else ""
     return [
-        f"## {item.name}", "", f"{item.description}. {' '.join(facts)}", "",
+        f"## {item.name}", "", f"{item.description}. {' '.join(facts)}", "", f"{made}Read by {readers}.", "",
         "| column | type | null | privacy | meaning |", "|---|---|---|---|---|",
         *(f"| {column.name} | {column.type} | {'yes' if column.nullable else 'no'} | {column.privacy} | "
           f"{column.description} |" for column in item.columns),

@@ -23,6 +23,9 @@ class Table:
         partition_by: the date column that Delta and BigQuery partition by; None for small tables.
         cluster_by: BigQuery's clustering columns.
         served: readers see it in the warehouse.
+        writer: the command that writes it, by its path.
+        inputs: what it is made from: tables, or in words what comes from outside.
+        readers: the commands that read it, by their paths; queries in sql/ are found by their text.
     """
 
     name: str
@@ -33,6 +36,9 @@ class Table:
     partition_by: str | None = None
     cluster_by: tuple[str, ...] = ()
     served: bool = False
+    writer: str = ""
+    inputs: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -109,6 +115,8 @@ BRONZE_EVENTS = Table(
     (*_COORDINATES, *_PAYLOAD, Column("timestamp", "TIMESTAMP", "The record's timestamp, UTC"),
      Column("ingest_date", "DATE", "UTC date of timestamp"), *_BATCH),
     partition_by="ingest_date",
+    writer="spark/streaming_pipeline.py", inputs=("the topic", "historical files"),
+    readers=("utils/reconcile.py",),
 )
 SILVER_EVENTS = Table(
     "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
@@ -116,6 +124,8 @@ SILVER_EVENTS = Table(
      Column("is_late", "BOOLEAN", "ingest_time - event_time is more than quality.late_after"),
      Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH),
     partition_by="event_date", cluster_by=("product_id", "category"),
+    writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
+    readers=("spark/batch_processing.py", "utils/reconcile.py"),
 )
 SILVER_DUPLICATES = Table(
     "silver.duplicates", "Later copies of an event: where they lie, and where the copy that was kept lies", "record",
@@ -123,6 +133,8 @@ SILVER_DUPLICATES = Table(
     (*_COORDINATES, _EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day"),
      *(Column(*kept) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
+    writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
+    readers=("utils/reconcile.py",),
 )
 SILVER_QUARANTINE = Table(
     "silver.quarantine", "Rejected records with every reason; replayable", "record", ("origin", "partition", "offset"),
@@ -131,17 +143,21 @@ SILVER_QUARANTINE = Table(
      Column("event_id", "STRING", "The event's identity, where it could be read", nullable=True),
      *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
+    writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
+    readers=("utils/reconcile.py",),
 )
 PRODUCT_REVENUE_5MIN = Table(
     "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
     "window: window_start, product_id", ("window_start", "product_id"), (*_WINDOW, _PRODUCT_ID, *SALES_MEASURES),
     partition_by="window_date", cluster_by=("product_id",), served=True,
+    writer="spark/streaming_pipeline.py", inputs=("silver.events",),
 )
 CATEGORY_REVENUE_1H = Table(
     "silver.category_revenue_1h", "Live sales of each category in windows of 1 hour",
     "window: window_start, category", ("window_start", "category"),
     (*_WINDOW, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES),
     partition_by="window_date", cluster_by=("category",), served=True,
+    writer="spark/streaming_pipeline.py", inputs=("silver.events",),
 )
 DAILY_SALES = Table(
     "gold.daily_sales", "Sales and interest of each product on each day that it has an event",
@@ -150,6 +166,8 @@ DAILY_SALES = Table(
      Column("category", "STRING", "The product's last category of that day, by event_time, event_id", privacy="public"),
      *SALES_MEASURES, *_INTEREST_MEASURES),
     partition_by="event_date", cluster_by=("product_id", "category"), served=True,
+    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
+    readers=("ml/feature_engineering.py", "ml/train.py", "ml/inference.py"),
 )
 CATEGORY_REVENUE = Table(
     "gold.category_revenue", "Sales of each category on each day, with growth over the same day a week before",
@@ -160,6 +178,7 @@ CATEGORY_REVENUE = Table(
             "(net_amount - net_amount_week_before) / net_amount_week_before; NULL unless that base is above 0",
             nullable=True, privacy="public")),
     partition_by="event_date", cluster_by=("category",), served=True,
+    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
 )
 DEMAND_PREDICTIONS = Table(
     "gold.demand_predictions", "Forecast units of each product",
@@ -173,6 +192,8 @@ DEMAND_PREDICTIONS = Table(
      Column("predicted_units", "DOUBLE", "Expected units, at least 0", privacy="public"),
      Column("is_fallback", "BOOLEAN", "The product had too little history: the category's figure stands in")),
     partition_by="target_date", cluster_by=("product_id", "category"), served=True,
+    writer="ml/inference.py", inputs=("gold.daily_sales",),
+    readers=("utils/record_run.py",),
 )
 LEDGER = Table(
     "ops.ledger", "What each micro-batch took in and where its rows went; written last, so it is the commit mark",
@@ -188,6 +209,9 @@ LEDGER = Table(
      Column("rules", "ARRAY<STRUCT<rule: STRING, passed: BIGINT, failed: BIGINT>>", "Passes and failures of each rule"),
      Column("event_dates", "ARRAY<DATE>", "Shop days that gained rows in silver.events")),
     served=True,
+    writer="spark/streaming_pipeline.py",
+    inputs=("bronze.events", "silver.events", "silver.duplicates", "silver.quarantine"),
+    readers=("utils/reconcile.py", "spark/batch_processing.py", "utils/check_stream.py", "utils/record_run.py"),
 )
 RUNS = Table(
     "ops.runs", "One row for each run of the daily DAG, written by its last task", "DAG run", ("run_id",),
@@ -201,6 +225,7 @@ RUNS = Table(
      Column("late_count", "BIGINT", "Rows of silver.events marked late"),
      Column("prediction_count", "BIGINT", "Rows of gold.demand_predictions for the run's as_of_date")),
     served=True,
+    writer="utils/record_run.py", inputs=("ops.ledger", "gold.demand_predictions"),
 )
 FILES = Table(
     "ops.files", "What became of each file of the landing folder; written after its records, before it is moved",
@@ -218,6 +243,7 @@ FILES = Table(
      Column("arrived_at", "TIMESTAMP", "When it was put there whole, UTC"),
      Column("recorded_at", "TIMESTAMP", "When this row was written, UTC")),
     served=True,
+    writer="utils/ingest_landing.py", inputs=("files of the landing folder",),
 )
 
 TABLES = (
