@@ -33,6 +33,7 @@ def airflow_environment(base: Mapping[str, str], project_root: Path, data_path: 
         **command_environment(base, binaries),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(project_root / "airflow" / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(project_root / "airflow" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shoplake.errors import ConfigError
@@ -26,6 +26,7 @@ HOME_VARIABLE = "SHOPLAKE_HOME"
 PROJECT_ROOT = Path(os.environ.get(HOME_VARIABLE) or Path(__file__).resolve().parents[1])
 PROFILES = ("local", "dev", "staging", "prod")
 EMBEDDED = "embedded"
+STREAM_STOP_SECONDS = 600  # a stream told to stop ends its batch first
 
 
 def _known_time_zone(name: str) -> str:
@@ -69,7 +70,10 @@ class SparkSettings(_Section):
     max_offsets_per_trigger: PositiveInt
     drain_timeout: PositiveInt
     file_chunk_rows: PositiveInt
+    runner: Literal["submit", "dataproc"]
     submit_options: tuple[str, ...]
+    stream_runtime: PositiveInt
+    max_batch_age: PositiveInt
 
 
 class SourcesSettings(_Section):
@@ -91,11 +95,23 @@ class WarehouseSettings(_Section):
     query_timeout: PositiveInt
 
 
+class DataprocSettings(_Section):
+    runtime_version: str
+    container_image: str
+    service_account: str
+    subnetwork: str
+    code_uri: str
+    jars: tuple[str, ...]
+    max_executors: Annotated[int, Field(ge=2)]
+    ttl: Annotated[int, Field(ge=600, le=14 * 86400)]
+
+
 class GcpSettings(_Section):
     project_id: str
     bucket_name: str
     dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     location: str
+    dataproc: DataprocSettings
 
 
 class FeatureSettings(_Section):
@@ -128,7 +144,17 @@ class AirflowSettings(_Section):
     time_zone: TimeZone
     retries: Annotated[int, Field(ge=0)]
     retry_delay: PositiveInt
+    max_retry_delay: PositiveInt
+    stream_retries: Annotated[int, Field(ge=0)]
+    stream_retry_delay: PositiveInt
     task_timeout: PositiveInt
+    short_task_timeout: PositiveInt
+    deadline: PositiveInt
+    webhook_url: SecretStr = SecretStr("")
+    webhook_timeout: PositiveInt
+    openlineage_file: str
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    parallelism: PositiveInt
     history_days: Annotated[int, Field(ge=0)]
     events: PositiveInt
     train_weekday: Annotated[int, Field(ge=0, le=6)]
@@ -195,6 +221,17 @@ class Settings(BaseSettings):
     def _cloud_warehouse_has_a_project(self) -> "Settings":
         if self.warehouse.kind == "bigquery" and not self.gcp.project_id:
             raise ValueError("warehouse.kind is bigquery but gcp.project_id is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_outlives_the_stream(self) -> "Settings":
+        dataproc = self.gcp.dataproc
+        if self.spark.runner == "dataproc" and not (dataproc.service_account and dataproc.code_uri):
+            raise ValueError("spark.runner is dataproc but gcp.dataproc.service_account or .code_uri is empty")
+        if self.spark.runner == "dataproc" and self.spark.stream_runtime + STREAM_STOP_SECONDS > dataproc.ttl:
+            raise ValueError(
+                f"spark.stream_runtime {self.spark.stream_runtime} ends less than {STREAM_STOP_SECONDS} s before "
+                f"gcp.dataproc.ttl {dataproc.ttl}: Dataproc would end the stream before it restarts by itself")
         return self
 
     @property

@@ -3,25 +3,19 @@
 Wiring only: every step runs a shell by its path, as a command, in the platform's virtual environment.
 """
 
-import os
-import shlex
-import sys
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
+from shoplake_steps import GOLD_POOL, INGEST_POOL, command, shell_step, spark_step, step_defaults
 
-from shoplake.airflow_environment import command_environment
-from shoplake.settings import PROJECT_ROOT, load_settings
+from shoplake.settings import load_settings
 
 SETTINGS = load_settings()
 ZONE = ZoneInfo(SETTINGS.shop.time_zone)
-SPARK_SUBMIT = ("spark-submit", *SETTINGS.spark.submit_options)
 SIMULATED_PROFILES = ("local", "dev")
 
 DOC = """
@@ -82,25 +76,12 @@ def share_of_days(events: int, days: int, history_days: int) -> int:
     return max(1, round(events * days / (history_days + 1)))
 
 
-def command(*words: str) -> str:
-    """Write a shell's command line; templates in double braces stay as they are."""
-    return " ".join(word if "{{" in word else shlex.quote(word) for word in words)
-
-
 def simulation(days: str, first: str, last: str) -> str:
     """Write the producer's command line for `days` days; the arguments are template expressions."""
     return command(
         "python", "kafka/producer.py",
         "--events", f"{{{{ share_of_days(params.events, {days}, params.history_days) }}}}",
         "--from", f"{{{{ {first} }}}}", "--to", f"{{{{ {last} }}}}", "--seed", "{{ day_seed(run_day(dag_run)) }}")
-
-
-def shell_step(task_id: str, *commands: str, **options: Any) -> BashOperator:
-    """Make a task that runs commands one after the other in the project's root."""
-    return BashOperator(
-        task_id=task_id, bash_command=" && ".join(commands), cwd=str(PROJECT_ROOT), append_env=True,
-        env=command_environment(os.environ, Path(sys.executable).parent), **options,
-    )
 
 
 with DAG(
@@ -110,12 +91,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=ZONE),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "retries": SETTINGS.airflow.retries,
-        "retry_delay": timedelta(seconds=SETTINGS.airflow.retry_delay),
-        "retry_exponential_backoff": True,
-        "execution_timeout": timedelta(seconds=SETTINGS.airflow.task_timeout),
-    },
+    default_args=step_defaults(SETTINGS),
     params={
         "events": Param(SETTINGS.airflow.events, type="integer", minimum=100, maximum=10_000_000,
                         description="Events of the history and the run's day together; a day alone gets its share"),
@@ -129,8 +105,8 @@ with DAG(
 ) as dag:
     DAY = "{{ run_day(dag_run) }}"
 
-    drain = shell_step("drain", command(*SPARK_SUBMIT, "spark/streaming_pipeline.py", "--drain"))
-    build_gold = shell_step("build_gold", command(*SPARK_SUBMIT, "spark/batch_processing.py"))
+    drain = spark_step(SETTINGS, "drain", "spark/streaming_pipeline.py", "--drain", pool=INGEST_POOL)
+    build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", pool=GOLD_POOL)
     reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
     publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"))
     is_training_due = ShortCircuitOperator(

@@ -23,10 +23,7 @@ ORDER = ["is_history_due", "simulate_history", "simulate_day", "drain", "build_g
 
 
 @pytest.fixture(scope="module")
-def module(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    # Airflow reads its home when it is imported first.
-    os.environ["AIRFLOW_HOME"] = str(tmp_path_factory.mktemp("airflow"))
-    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+def module() -> dict[str, Any]:
     return runpy.run_path(str(DAG_FILE))
 
 
@@ -47,7 +44,8 @@ def test_every_command_runs_a_shell_that_exists(module: dict[str, Any]) -> None:
     assert {path.split("/")[0] for path in paths} == {"kafka", "spark", "utils", "gcp", "ml", "sql"}
 
 
-def test_staging_and_prod_simulate_nothing(monkeypatch: pytest.MonkeyPatch, module: dict[str, Any]) -> None:
+@pytest.mark.usefixtures("google_provider")
+def test_staging_and_prod_simulate_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOPLAKE_PROFILE", "prod")
     dag = runpy.run_path(str(DAG_FILE))["dag"]
     assert not any("simulate" in task.task_id for task in dag.tasks)
