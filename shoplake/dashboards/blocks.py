@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import altair as alt
-
 
 @dataclass(frozen=True)
 class Notice:
@@ -34,10 +32,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Graph:
-    """A chart with a title that says the unit."""
+    """A chart, in Vega-Lite, with a title that says the unit."""
 
     title: str
-    chart: alt.TopLevelMixin
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,3 @@ class Page:
     title: str
     origin: str
     blocks: tuple[Block, ...]
-
-
-def charts_of(page: Page) -> tuple[dict[str, Any], ...]:
-    """Give the Vega-Lite specifications of a page's charts."""
-    return tuple(block.chart.to_dict() for block in page.blocks if isinstance(block, Graph))

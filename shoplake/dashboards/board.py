@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from threading import Lock
+from typing import cast
 
 import pyarrow as pa
 
@@ -29,9 +30,7 @@ class Answer:
 
     def day(self, name: str) -> date:
         """Give the value of a DATE parameter."""
-        value = self.parameters[name]
-        assert isinstance(value, date)
-        return value
+        return cast(date, self.parameters[name])
 
 
 class Board:
@@ -59,7 +58,7 @@ class Board:
         with self._lock:
             return self._warehouse.changed_at([relation])[relation]
 
-    def ask(self, name: str, **given: str) -> Answer:
+    def ask(self, name: str, /, **given: str) -> Answer:
         """Answer a query of sql/ or sql/dashboard/; parameters that are not given take their defaults.
 
         Raises:

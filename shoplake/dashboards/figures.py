@@ -54,7 +54,7 @@ def list_table(
         bar: the column whose cells get a bar as long as their share of the largest value.
     """
     columns = table.select(list(headings))
-    numbers = frozenset(place for place, field in enumerate(columns.schema) if _is_number(field.type))
+    numbers = frozenset(place for place, field in enumerate(columns.schema) if is_number(field.type))
     rows = tuple(
         tuple(_write_cell(column, value, currency) for column, value in zip(headings, row, strict=True))
         for row in rows_of(columns))
@@ -62,7 +62,8 @@ def list_table(
     return Listing(title, tuple(headings.values()), rows, numbers, shares, is_folded)
 
 
-def _is_number(type_: pa.DataType) -> bool:
+def is_number(type_: pa.DataType) -> bool:
+    """Tell whether a column holds numbers."""
     return bool(pa.types.is_integer(type_) or pa.types.is_decimal(type_) or pa.types.is_floating(type_))
 
 
