@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from importlib.resources.abc import Traversable
 
 from shoplake.contract.tables import CATEGORY_REVENUE, DAILY_SALES, DEMAND_PREDICTIONS
 from shoplake.errors import ConfigError
@@ -57,10 +57,11 @@ class NamedQuery:
     parameters: tuple[Parameter, ...]
 
 
-def load_queries(folder: Path) -> dict[str, NamedQuery]:
-    """Read every query of the folder, in the order of their names."""
-    files = sorted(folder.glob("*.sql"))
-    return {file.stem: read_named_query(file.stem, file.read_text(encoding="utf-8")) for file in files}
+def load_queries(folder: Traversable) -> dict[str, NamedQuery]:
+    """Read every query of the folder (shoplake.settings.find_resources finds it), in the order of their names."""
+    texts = {file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+             for file in folder.iterdir() if file.name.endswith(".sql")}
+    return {name: read_named_query(name, texts[name]) for name in sorted(texts)}
 
 
 def read_named_query(name: str, sql: str) -> NamedQuery:
