@@ -2,6 +2,7 @@
 
 It is for the laptop and for tests (kafka.bootstrap_servers: embedded). Data is kept between starts under
 data/kafka; the port may move, and clients read it from the state file there. `status` exits 1 when nothing runs.
+`topics` makes the topics of kafka/topics.yaml that the settings' broker lacks, be it this one or another.
 """
 
 import argparse
@@ -26,7 +27,7 @@ _STOP_TIMEOUT = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the flags and run the action; give the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=("start", "stop", "status"))
+    parser.add_argument("action", choices=("start", "stop", "status", "topics"))
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     flags = parser.parse_args(argv)
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run_action(action: str, profile: str | None, as_json: bool) -> int:
     settings = load_settings(profile)
     configure_logging(settings.log_level)
+    if action == "topics":
+        return _make_topics(settings, as_json)
     if settings.kafka.bootstrap_servers != EMBEDDED:
         return _show_external(action, settings, as_json)
     state: ServerState | None
@@ -68,6 +71,16 @@ def _show_external(action: str, settings: Settings, as_json: bool) -> int:
     result = {"status": status, "running": running, "address": address}
     outcome.print_result(result, f"external broker {address}: {status}", as_json)
     return EXIT_OK if running else EXIT_FAILURE
+
+
+def _make_topics(settings: Settings, as_json: bool) -> int:
+    address = settings.bootstrap_servers
+    if _list_topics(address, timeout=10) is None:
+        raise SourceError(f"no broker answers on {address}, which kafka.bootstrap_servers names; is it started?")
+    created = _create_topics(address, settings.kafka.start_timeout)
+    text = f"topics created on {address}: {', '.join(created) or 'none was missing'}"
+    outcome.print_result({"address": address, "created": created}, text, as_json)
+    return EXIT_OK
 
 
 @contextmanager
@@ -154,7 +167,7 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
     log_start = log.stat().st_size if log.exists() else 0
     with log.open("ab") as output:
         if not (folder / "log" / "meta.properties").exists():
-            _format_storage(embedded_broker.format_command(java, jars, properties), folder)
+            embedded_broker.format_storage(java, jars, properties)
         previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a TERM unwinds as Ctrl-C does
         process = subprocess.Popen(
             embedded_broker.broker_command(java, jars, properties), cwd=folder, start_new_session=True,
@@ -170,7 +183,7 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
             return None
         if problem:
             raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
-        _create_topics(state.address, PROJECT_ROOT / "kafka" / "topics.yaml", settings.kafka.start_timeout)
+        _create_topics(state.address, settings.kafka.start_timeout)
         processes.write_state(settings.broker_state_path, state)
         is_up = True
         return state
@@ -180,13 +193,6 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
             process.wait()
         _launching_path(settings).unlink(missing_ok=True)
         signal.signal(signal.SIGTERM, previous)
-
-
-def _format_storage(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-800:]
-        raise SourceError(f"the broker's data folder {folder} cannot be formatted: {said}")
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: ServerState, timeout: float) -> str | None:
@@ -222,18 +228,20 @@ def _list_topics(address: str, timeout: float) -> list[str] | None:
         client.close()
 
 
-def _create_topics(address: str, file: Path, timeout: int) -> None:
-    """Create the topics of `file` that the broker does not have."""
+def _create_topics(address: str, timeout: int) -> list[str]:
+    """Create the topics that the broker lacks, each with the broker's own number of copies; give their names."""
     import yaml
     from kafka.admin import KafkaAdminClient, NewTopic
 
     client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=timeout * 1000)
     try:
         existing = set(client.list_topics())
-        missing = [NewTopic(name, topic["partitions"], 1, topic_configs=topic["config"])
-                   for name, topic in yaml.safe_load(file.read_text()).items() if name not in existing]
+        wanted = yaml.safe_load((PROJECT_ROOT / "kafka" / "topics.yaml").read_text())
+        missing = [NewTopic(name, topic["partitions"], -1, topic_configs=topic["config"])
+                   for name, topic in wanted.items() if name not in existing]
         if missing:
             client.create_topics(missing, timeout_ms=timeout * 1000, wait_for_metadata=True)
+        return [topic.name for topic in missing]
     finally:
         client.close()
 

@@ -5,9 +5,11 @@ Nothing here starts a broker or speaks Kafka: kafka/broker.py does.
 
 import base64
 import os
+import subprocess
 import uuid
 from pathlib import Path
 
+from shoplake.errors import SourceError
 from shoplake.processes import HOST
 
 # Ready in 2 s, with 300 MB and little CPU. The log holds what went wrong, and no more: it is never rotated.
@@ -57,10 +59,19 @@ def render_properties(port: int, controller_port: int, log_dir: Path) -> str:
     return "".join(f"{key}={value}\n" for key, value in properties.items())
 
 
-def format_command(java: Path, jars: Path, properties_file: Path) -> list[str]:
-    """Give the command that formats an empty log folder, under a new cluster id."""
-    return [str(java), *_JVM_OPTIONS, "-cp", _class_path(jars), "kafka.tools.StorageTool", "format",
-            "--cluster-id", make_cluster_id(), "--config", str(properties_file)]
+def format_storage(java: Path, jars: Path, properties_file: Path) -> None:
+    """Format the empty log folder that the properties name, under a new cluster id.
+
+    Raises:
+        SourceError: it cannot be formatted; the message ends with what Kafka said.
+    """
+    done = subprocess.run(
+        [str(java), *_JVM_OPTIONS, "-cp", _class_path(jars), "kafka.tools.StorageTool", "format",
+         "--cluster-id", make_cluster_id(), "--config", str(properties_file)],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()[-800:]
+        raise SourceError(f"the broker's data folder {properties_file.parent} cannot be formatted: {said}")
 
 
 def broker_command(java: Path, jars: Path, properties_file: Path) -> list[str]:

@@ -221,3 +221,34 @@ def wait_for(condition: Any, what: str, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
         time.sleep(0.02)
+
+
+def test_topics_are_made_on_a_broker_that_lacks_them() -> None:
+    address = run_json("start")["address"]
+    elsewhere = {"SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": address}
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    try:
+        admin.delete_topics([TOPIC])
+        wait_until_gone(admin, TOPIC)
+        made = run_json("topics", **elsewhere)
+        assert made == {"address": address, "created": [TOPIC]}
+        assert run_json("topics")["created"] == []
+        assert TOPIC in admin.list_topics()
+    finally:
+        admin.close()
+        run_json("stop")
+
+
+def test_topics_on_a_broker_that_is_not_there() -> None:
+    done = run_shell("topics", SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert done.returncode == 1
+    assert "no broker answers on 127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def wait_until_gone(admin: KafkaAdminClient, topic: str) -> None:
+    for _ in range(50):
+        if topic not in admin.list_topics():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{topic} is still there")
