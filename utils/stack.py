@@ -23,6 +23,11 @@ from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_s
 
 MARK = "STACK_OF"  # in the environment of all that `up` starts, so that `down` finds every process of it
 BINARIES = Path(sys.executable).parent
+# `airflow standalone` is these four, but its log servers listen on every address (docs/adr/0014). Tasks run here, so
+# the page reads their logs from the disk.
+AIRFLOW_PARTS = {
+    "api-server": (), "dag-processor": (), "scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",),
+}
 PASSWORDS = "simple_auth_manager_passwords.json.generated"  # noqa: S105  a file's name; Airflow writes it
 POLL_SECONDS = 1.0
 
@@ -86,7 +91,7 @@ def stop(settings: Settings) -> list[Service]:
     while marked := processes.find_marked(MARK, str(settings.data_path)):  # again: a task may just have been started
         say(f"ending {len(marked)} processes")
         processes.end_processes(marked, settings.stack.stop_timeout)
-    for name in ("airflow", "dashboard"):
+    for name in (*AIRFLOW_PARTS, "dashboard"):
         state_path(settings, name).unlink(missing_ok=True)
     if settings.kafka.bootstrap_servers == EMBEDDED:
         run_broker("stop")
@@ -94,21 +99,23 @@ def stop(settings: Settings) -> list[Service]:
 
 
 def start_airflow(settings: Settings) -> None:
-    """Start `airflow standalone` with its database and pools, if it does not run."""
+    """Start the parts of Airflow that do not run, the first time with their database and pools."""
     from shoplake.airflow_environment import airflow_environment
 
-    if processes.find_running(state_path(settings, "airflow")):
-        return
-    port = processes.find_free_port(settings.airflow.port, "airflow.port")
+    running = {part: processes.find_running(state_path(settings, part)) for part in AIRFLOW_PARTS}
+    server = running["api-server"]
+    port = server.port if server else processes.find_free_port(settings.airflow.port, "airflow.port")
     environment = airflow_environment(os.environ, PROJECT_ROOT, settings, BINARIES, port)
     airflow = str(BINARIES / "airflow")
-    log = stack_path(settings) / "airflow.log"
-    say(f"Airflow on {processes.HOST}:{port}")
-    for words in (["db", "migrate"], ["pools", "import", str(PROJECT_ROOT / "airflow" / "pools.json")]):
-        done = subprocess.run([airflow, *words], env=environment, capture_output=True, text=True, check=False)
-        if done.returncode != EXIT_OK:
-            raise ShoplakeError(f"airflow {' '.join(words)} failed: {(done.stderr or done.stdout).strip()[-1000:]}")
-    launch(settings, "airflow", port, [airflow, "standalone"], environment, log)
+    if not any(running.values()):
+        say(f"Airflow on {processes.HOST}:{port}")
+        for words in (["db", "migrate"], ["pools", "import", str(PROJECT_ROOT / "airflow" / "pools.json")]):
+            done = subprocess.run([airflow, *words], env=environment, capture_output=True, text=True, check=False)
+            if done.returncode != EXIT_OK:
+                raise ShoplakeError(f"airflow {' '.join(words)} failed: {(done.stderr or done.stdout).strip()[-1000:]}")
+    for part, flags in AIRFLOW_PARTS.items():
+        if running[part] is None:
+            launch(settings, part, port, [airflow, part, *flags], environment)
 
 
 def start_dashboard(settings: Settings) -> None:
@@ -118,15 +125,12 @@ def start_dashboard(settings: Settings) -> None:
     port = processes.find_free_port(settings.dashboard.port, "dashboard.port")
     say(f"dashboard on {processes.HOST}:{port}")
     launch(settings, "dashboard", port,
-           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)],
-           os.environ, stack_path(settings) / "dashboard.log")
+           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)], os.environ)
 
 
-def launch(
-    settings: Settings, name: str, port: int, command: list[str], environment: Mapping[str, str], log: Path,
-) -> None:
+def launch(settings: Settings, name: str, port: int, command: list[str], environment: Mapping[str, str]) -> None:
     """Start a server in a session of its own, and write down that it runs."""
-    with log.open("wb") as output:
+    with (stack_path(settings) / f"{name}.log").open("wb") as output:
         process = subprocess.Popen(
             command, cwd=PROJECT_ROOT, env={**environment, MARK: str(settings.data_path)}, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -146,7 +150,7 @@ def inspect_broker() -> Service:
 
 def inspect_airflow(settings: Settings) -> Service:
     """Ask Airflow for the health of its parts."""
-    state = processes.find_running(state_path(settings, "airflow"))
+    state = processes.find_running(state_path(settings, "api-server"))
     if state is None:
         return Service("airflow", False, "", "stopped")
     answer = fetch(f"http://{state.address}/api/v2/monitor/health")
@@ -164,7 +168,7 @@ def inspect_stream(settings: Settings) -> Service:
     from shoplake.lake.locks import find_holder
 
     holder = find_holder(locate_lake(settings), "checkpoint-events")
-    state = processes.find_running(state_path(settings, "airflow"))
+    state = processes.find_running(state_path(settings, "api-server"))
     page = f"http://{state.address}/dags/spark_streaming" if state else ""
     return Service("stream", holder is not None, page, holder or "no driver yet; Airflow's DAG spark_streaming runs it")
 

@@ -127,7 +127,7 @@ def test_up_means_healthy_and_again_changes_nothing(platform: Platform) -> None:
     assert {service["name"]: service["address"] for service in services} == {
         name: service["address"] for name, service in platform.services.items()}
     servers = {processes.read_state(platform.data / "stack" / f"{name}.json").pid  # type: ignore[union-attr]
-               for name in ("airflow", "dashboard")}
+               for name in ("api-server", "scheduler", "dashboard")}
     assert servers <= before
     assert platform.run("utils/stack.py", "status").returncode == 0
 
