@@ -79,7 +79,7 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     print_result(report, describe(report, settings), arguments.json)
     if report["failed"]:
         first = report["failed"][0]
-        raise SourceError(f"{len(report['failed'])} file(s) could not be taken in and lie where they were; the first is "
+        raise SourceError(f"{len(report['failed'])} file(s) could not be taken in and lie where they were. The first, "
                           f"{first['file']}: {first['error']} Then run it again: python utils/ingest_landing.py")
     return EXIT_OK
 

@@ -24,7 +24,7 @@ class LandingTrigger(BaseEventTrigger):
     """
 
     def __init__(self, landing: str, poll_seconds: float, settle_seconds: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.landing = landing
         self.poll_seconds = poll_seconds
         self.settle_seconds = settle_seconds
@@ -45,7 +45,7 @@ class LandingTrigger(BaseEventTrigger):
                 self.log.warning("cannot look into %s: %s", self.landing, error)
             else:
                 if new := whole - announced:
-                    yield TriggerEvent({"new_files": len(new)})
+                    yield TriggerEvent({"new_files": len(new)})  # type: ignore[no-untyped-call]
                 announced = whole
             await asyncio.sleep(self.poll_seconds)
 
