@@ -1,5 +1,6 @@
 """Numbers as people read them: money exact in the shop's currency, ages, and changes."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -7,18 +8,23 @@ from typing import Any
 import pyarrow as pa
 
 from shoplake.dashboards.blocks import Figure, Listing
-from shoplake.warehouse.presentation import format_cell, rows_of
+from shoplake.warehouse.presentation import FRACTIONS, format_cell
 
 _SIGNS = {"GBP": "£", "EUR": "€", "USD": "$"}
 _CENTS = Decimal("0.01")
 
 
-def write_amount(amount: Decimal, currency: str) -> str:
-    """Write money exactly: at least two decimals, more where there are more."""
-    digits = amount.quantize(_CENTS) if amount == amount.quantize(_CENTS) else amount.normalize()
-    sign = _SIGNS.get(currency)
-    written = f"{abs(digits):,f}"
-    return f"{'-' if amount < 0 else ''}{sign}{written}" if sign else f"{'-' if amount < 0 else ''}{written} {currency}"
+def write_amount(amount: Decimal, currency: str, places: int | None = None) -> str:
+    """Write money exactly: with `places` decimals, or with as many as it needs, 2 or all 4."""
+    count = places_of([amount]) if places is None else places
+    written, sign = f"{abs(amount):,.{count}f}", _SIGNS.get(currency)
+    return f"{'-' if amount < 0 else ''}{sign or ''}{written}{'' if sign else ' ' + currency}"
+
+
+def places_of(amounts: Iterable[Decimal | None]) -> int:
+    """Give how many decimals show all of these exactly: 2, 4 (the most that money has), or 9 (that a NUMERIC has)."""
+    digits = max((-int(amount.normalize().as_tuple().exponent) for amount in amounts if amount is not None), default=0)
+    return next(places for places in (2, 4, 9) if digits <= places)
 
 
 def write_age(age: timedelta) -> str:
@@ -29,6 +35,11 @@ def write_age(age: timedelta) -> str:
             count = seconds // length
             return f"{count} {unit}s" if unit == "day" and count > 1 else f"{count} {unit}"
     return f"{seconds} s"
+
+
+def count_of(count: int, one: str, many: str) -> str:
+    """Write a count with its noun."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def write_time(moment: datetime) -> str:
@@ -53,13 +64,10 @@ def list_table(
         headings: column -> heading.
         bar: the column whose cells get a bar as long as their share of the largest value.
     """
-    columns = table.select(list(headings))
-    numbers = frozenset(place for place, field in enumerate(columns.schema) if is_number(field.type))
-    rows = tuple(
-        tuple(_write_cell(column, value, currency) for column, value in zip(headings, row, strict=True))
-        for row in rows_of(columns))
+    columns = [_write_column(name, table[name].to_pylist(), currency) for name in headings]
+    numbers = frozenset(place for place, name in enumerate(headings) if is_number(table.schema.field(name).type))
     shares = (list(headings).index(bar), _shares(table[bar].to_pylist())) if bar else None
-    return Listing(title, tuple(headings.values()), rows, numbers, shares, is_folded)
+    return Listing(title, tuple(headings.values()), tuple(zip(*columns, strict=True)), numbers, shares, is_folded)
 
 
 def is_number(type_: pa.DataType) -> bool:
@@ -67,10 +75,14 @@ def is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_decimal(type_) or pa.types.is_floating(type_))
 
 
-def _write_cell(column: str, value: Any, currency: str) -> str:
-    if isinstance(value, Decimal) and "amount" in column:
-        return write_amount(value, currency)
-    return format_cell(column, value)
+def _write_column(name: str, values: list[Any], currency: str) -> list[str]:
+    if not any(isinstance(value, Decimal) for value in values) or any(word in name for word in FRACTIONS):
+        return [format_cell(name, value) for value in values]
+    places, is_money = places_of(values), "amount" in name
+    return [
+        "–" if value is None else write_amount(value, currency, places) if is_money else f"{value:,.{places}f}"
+        for value in values
+    ]
 
 
 def _shares(values: list[Any]) -> tuple[float, ...]:

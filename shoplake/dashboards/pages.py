@@ -12,7 +12,7 @@ from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS, LEDGER, RU
 from shoplake.dashboards import charts
 from shoplake.dashboards.blocks import Block, Figure, Figures, Graph, Listing, Notice, Page
 from shoplake.dashboards.board import Board
-from shoplake.dashboards.figures import compare, list_table, write_age, write_amount, write_time
+from shoplake.dashboards.figures import compare, count_of, list_table, write_age, write_amount, write_time
 from shoplake.quality.rules import CONFLICTING_DUPLICATE, event_rules
 from shoplake.warehouse.protocol import RELATIONS
 
@@ -267,7 +267,7 @@ def _quality_figures(totals: dict[str, Any]) -> Figures:
 
     balance = "balanced" if totals["missing_count"] == 0 else "NOT balanced"
     return Figures((
-        Figure("Records in", f"{records:,}", f"{totals['batch_count']:,} batches, {balance}"),
+        Figure("Records in", f"{records:,}", f"{count_of(totals['batch_count'], 'batch', 'batches')}, {balance}"),
         part("Silver", "silver_count"), part("Duplicates", "duplicate_count"),
         part("Quarantined", "quarantine_count"), part("Late, kept", "late_count"),
     ))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from shoplake.warehouse.googlesql import Value
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_FRACTIONS = ("growth", "share")
+FRACTIONS = ("growth", "share")  # words in the names of columns that are shown as per cent
 
 
 def as_document(name: str, parameters: Mapping[str, Value], table: pa.Table) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def format_cell(column: str, value: Any) -> str:
     """Write one value for a person: two decimals for amounts, per cent for growth and shares, times to the second."""
     if value is None:
         return "–"
-    if isinstance(value, Decimal) and any(word in column for word in _FRACTIONS):
+    if isinstance(value, Decimal) and any(word in column for word in FRACTIONS):
         return f"{value:+.1%}" if "growth" in column else f"{value:.1%}"
     if isinstance(value, (Decimal, float)):
         return f"{value:,.2f}"

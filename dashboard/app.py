@@ -1,0 +1,166 @@
+"""The dashboard: what the shop sells now and sold, what is expected, and how good the data are.
+
+Start it in the project's root with `streamlit run dashboard/app.py`; `make up` starts it too. It only reads: each page
+is built by the package from answers of the warehouse and shown here. A page looks for newer data every
+`dashboard.refresh_seconds`. Flags come after two dashes: `streamlit run dashboard/app.py -- --profile local`.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import streamlit as st
+
+from shoplake.dashboards.blocks import Block, Graph, Notice, Page
+from shoplake.dashboards.board import Board
+from shoplake.dashboards.free import EXAMPLES, answer_freely
+from shoplake.dashboards.html import STYLE, write_block, write_origin, write_title
+from shoplake.dashboards.pages import (
+    DAY_CHOICES,
+    SCOPES,
+    forecast_choices,
+    forecast_page,
+    live_page,
+    quality_page,
+    runs_page,
+    sales_page,
+)
+from shoplake.errors import EXIT_OK, EXIT_USAGE, ShoplakeError
+from shoplake.settings import PROFILES, load_settings
+from shoplake.warehouse import open_warehouse
+
+LOGO = Path(__file__).parent / "logo.svg"
+SCOPE_NAMES = {"all": "Whole shop", "category": "Category", "product": "Product"}
+FRAME_STYLE = """
+.stMainBlockContainer { max-width: 1120px; padding-top: 4.5rem; padding-bottom: 3rem; }
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Show the page that the browser asks for; Streamlit runs this again for every visit and click."""
+    parser = argparse.ArgumentParser(prog="app.py", description=(__doc__ or "").strip())
+    parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
+    profile = parser.parse_args(argv).profile
+    if not st.runtime.exists():
+        print("error: a browser shows this; start it with: streamlit run dashboard/app.py", file=sys.stderr)
+        return EXIT_USAGE
+    st.set_page_config(page_title="shoplake", page_icon=str(LOGO), layout="wide", initial_sidebar_state="collapsed")
+    st.logo(str(LOGO), size="large")
+    st.html(f"<style>{FRAME_STYLE}{STYLE}</style>")
+    page = st.navigation([
+        st.Page(show_live, title="Live", icon=":material/bolt:", default=True),
+        st.Page(show_sales, title="Sales", icon=":material/bar_chart:", url_path="sales"),
+        st.Page(show_forecast, title="Forecast", icon=":material/trending_up:", url_path="forecast"),
+        st.Page(show_quality, title="Quality", icon=":material/verified:", url_path="quality"),
+        st.Page(show_runs, title="Pipeline", icon=":material/account_tree:", url_path="pipeline"),
+        st.Page(show_question, title="Ask", icon=":material/terminal:", url_path="ask"),
+    ], position="top")
+    try:
+        st.session_state["board"] = open_board(profile)
+        page.run()
+    except ShoplakeError as error:
+        show_block(Notice("error", str(error)))
+    return EXIT_OK
+
+
+@st.cache_resource(show_spinner="Opening the warehouse …")
+def open_board(profile: str | None) -> Board:
+    """Open the board that all sessions share."""
+    settings = load_settings(profile)
+    return Board(open_warehouse(settings), settings)
+
+
+def show_live() -> None:
+    """Show the live page."""
+    keep_fresh(live_page)
+
+
+def show_sales() -> None:
+    """Show the sales page, for the number of days that is chosen."""
+    days = st.segmented_control(
+        "Days", DAY_CHOICES, default=DAY_CHOICES[1], required=True, format_func=lambda count: f"{count} days",
+        label_visibility="collapsed", key="days")
+    keep_fresh(lambda board, now: sales_page(board, now, days))
+
+
+def show_forecast() -> None:
+    """Show the forecast page, for the whole shop, one category or one product."""
+    scope = st.segmented_control(
+        "Show", SCOPES, default=SCOPES[0], required=True, format_func=SCOPE_NAMES.__getitem__,
+        label_visibility="collapsed", key="scope")
+    name: str | None = "all"
+    if scope != "all":
+        name = st.selectbox(
+            f"The {scope}; those with the largest forecast come first, any other can be typed",
+            forecast_choices(st.session_state["board"], scope), key=scope, accept_new_options=True)
+    if name is None:
+        show_block(Notice("info", f"No {scope} has a forecast yet; type a name to see what was sold."))
+    else:
+        keep_fresh(lambda board, now: forecast_page(board, now, scope, name))
+
+
+def show_quality() -> None:
+    """Show the quality page."""
+    keep_fresh(quality_page)
+
+
+def show_runs() -> None:
+    """Show the pipeline page."""
+    keep_fresh(runs_page)
+
+
+def show_question() -> None:
+    """Take one SELECT, run it through the same check as `run_analytics.py --sql`, and show the answer."""
+    st.title("Ask")
+    settings = st.session_state["board"].settings
+    st.html(write_origin("One read-only SELECT in GoogleSQL over the served tables (docs/data_dictionary.md); values "
+                         "are written into the text."))
+    example = st.selectbox("Example", list(EXAMPLES), key="example")
+    with st.form("question", border=False):
+        sql = st.text_area("SELECT", EXAMPLES[example], height=180, key=f"sql {example}")
+        is_asked = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:")
+    if not is_asked:
+        return
+    try:
+        with open_warehouse(settings) as warehouse:  # of its own: a slow question must not hold up the pages
+            answer = answer_freely(warehouse, sql, settings.warehouse.max_rows, settings.shop.currency)
+    except ShoplakeError as error:
+        show_block(Notice("error", str(error)))
+        return
+    for block in answer.blocks:
+        show_block(block)
+    st.download_button("Download CSV", answer.csv, "answer.csv", "text/csv", on_click="ignore")
+
+
+def keep_fresh(build: Callable[[Board, datetime], Page]) -> None:
+    """Show a page, and build and show it anew every `dashboard.refresh_seconds`."""
+    board: Board = st.session_state["board"]
+
+    @st.fragment(run_every=board.settings.dashboard.refresh_seconds)
+    def show_page() -> None:
+        try:
+            page = build(board, datetime.now(UTC))
+        except ShoplakeError as error:
+            show_block(Notice("error", str(error)))
+            return
+        st.title(page.title)
+        st.html(write_origin(page.origin))
+        for block in page.blocks:
+            show_block(block)
+
+    show_page()
+
+
+def show_block(block: Block) -> None:
+    """Show one block; only charts are Streamlit's, the rest is the report's HTML."""
+    if isinstance(block, Graph):
+        st.html(write_title(block.title))
+        st.vega_lite_chart(block.spec, width="stretch", alt=block.title)
+    else:
+        st.html(write_block(block))
+
+
+if __name__ == "__main__" and main(sys.argv[1:]) != EXIT_OK:  # Streamlit takes an exit for a failed page
+    sys.exit(EXIT_USAGE)
