@@ -1,10 +1,13 @@
 """The environment in which this project's Airflow runs; nothing of Airflow is imported."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from shoplake.installation import locate_package
+from shoplake.processes import HOST
+from shoplake.settings import PROJECT_ROOT, Settings
 
 
 def command_environment(base: Mapping[str, str], binaries: Path) -> dict[str, str]:
@@ -21,21 +24,46 @@ def command_environment(base: Mapping[str, str], binaries: Path) -> dict[str, st
     }
 
 
-def airflow_environment(base: Mapping[str, str], project_root: Path, data_path: Path, binaries: Path) -> dict[str, str]:
-    """Give `base` with what Airflow needs: home in the data folder, our DAGs, the virtual environment's commands.
+def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: Path, port: int) -> dict[str, str]:
+    """Give `base` with what this machine's Airflow needs: our DAGs and plugins, home in the data folder, loopback only.
+
+    A database that `base` names (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN) stays; else it is SQLite in the home folder.
+    Makes the home folder and in it, once, the secret with which Airflow's parts sign what they send to each other.
 
     Args:
         binaries: the virtual environment's folder of commands.
+        port: where the api-server listens.
     """
-    home = data_path / "airflow"
+    home = settings.data_path / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
     return {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         **base,
         **command_environment(base, binaries),
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(project_root / "airflow" / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(project_root / "airflow" / "plugins"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "airflow" / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT_ROOT / "airflow" / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW__CORE__LAZY_LOAD_PLUGINS": "True",
+        "AIRFLOW__CORE__PARALLELISM": str(settings.airflow.parallelism),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{port}/execution/",
+        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://{HOST}:{port}",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": _keep_secret(home / "session.secret"),
+        "AIRFLOW__API_AUTH__JWT_SECRET": _keep_secret(home / "jwt.secret"),
+        "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # it would listen on every address
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     }
+
+
+def _keep_secret(file: Path) -> str:
+    """Read the secret of `file`; the first time make one of 64 bytes, which only its owner may read."""
+    if not file.exists():
+        part = file.with_suffix(f".{os.getpid()}")
+        part.touch(mode=0o600)
+        part.write_text(secrets.token_urlsafe(64))
+        part.replace(file)
+    return file.read_text()

@@ -111,7 +111,7 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
     from shoplake.airflow_environment import airflow_environment
 
     binaries = Path(sys.executable).parent
-    environment = airflow_environment(os.environ, PROJECT_ROOT, settings.data_path, binaries)
+    environment = airflow_environment(os.environ, settings, binaries, settings.airflow.port)
     log = settings.data_path / "airflow" / f"demo-{day}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     airflow = str(binaries / "airflow")

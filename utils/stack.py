@@ -28,7 +28,7 @@ BINARIES = Path(sys.executable).parent
 AIRFLOW_PARTS = {
     "api-server": (), "dag-processor": (), "scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",),
 }
-PASSWORDS = "simple_auth_manager_passwords.json.generated"  # noqa: S105  a file's name; Airflow writes it
+PASSWORDS = "simple_auth_manager_passwords.json.generated"  # a file's name; Airflow writes it
 POLL_SECONDS = 1.0
 
 
@@ -105,7 +105,7 @@ def start_airflow(settings: Settings) -> None:
     running = {part: processes.find_running(state_path(settings, part)) for part in AIRFLOW_PARTS}
     server = running["api-server"]
     port = server.port if server else processes.find_free_port(settings.airflow.port, "airflow.port")
-    environment = airflow_environment(os.environ, PROJECT_ROOT, settings, BINARIES, port)
+    environment = airflow_environment(os.environ, settings, BINARIES, port)
     airflow = str(BINARIES / "airflow")
     if not any(running.values()):
         say(f"Airflow on {processes.HOST}:{port}")
@@ -212,8 +212,8 @@ def render_table(services: list[Service], settings: Settings) -> str:
     rows = [(service.name, "healthy" if service.healthy else "NOT healthy", service.address, service.note)
             for service in services]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]).rstrip()
-                     for row in rows)
+    return "\n".join(f"{name:{widths[0]}}  {state:{widths[1]}}  {address:{widths[2]}}  {note}".rstrip()
+                     for name, state, address, note in rows)
 
 
 @contextmanager
