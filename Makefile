@@ -6,10 +6,12 @@ VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 SITE := $(VENV)/lib/python3.11/site-packages
 STAMP := $(VENV)/.setup-done
+# What is installed; the images take requirements.txt, without the tools of development.
+REQUIREMENTS ?= requirements-dev.txt
 PATHS_OF_CODE := shoplake $(wildcard kafka spark sql ml airflow dashboard gcp utils benchmarks) tests
 # A shell is a script of a top-level folder; airflow/ holds DAGs deeper down.
 SHELLS := $(wildcard kafka/*.py spark/*.py sql/*.py ml/*.py utils/*.py gcp/*.py dashboard/*.py airflow/dags/*.py airflow/plugins/*.py)
-COMPILE := $(VENV)/bin/uv pip compile pyproject.toml --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock"
+COMPILE := $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock"
 
 # Plain commands find the right programs, inside every recipe.
 export PATH := $(VENV)/bin:$(PATH)
@@ -27,13 +29,13 @@ help:  ## List the targets
 setup: $(STAMP)  ## Install Python packages, JVM jars, Spark's settings and a Java into .venv (quick when done)
 	@"$(PY)" utils/install_runtime.py
 
-$(STAMP): requirements-dev.txt requirements.txt pyproject.toml
+$(STAMP): $(REQUIREMENTS) requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "error: Python 3.11 is needed, and $(PYTHON) is none. Install it, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)" || \
 		{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3.11-venv" >&2; exit 2; }
 	@[ "$$("$(VENV)/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || "$(PY)" -m pip install --quiet uv==$(UV_VERSION)
-	"$(VENV)/bin/uv" pip install --python "$(PY)" -r requirements-dev.txt
+	"$(VENV)/bin/uv" pip install --python "$(PY)" -r $(REQUIREMENTS)
 	@touch $@
 
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
@@ -68,9 +70,11 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
-lock: setup  ## Pin the whole closure of pyproject.toml; what is pinned and still allowed stays
-	$(COMPILE) --extra dev -o requirements-dev.txt
-	$(COMPILE) -c requirements-dev.txt -o requirements.txt
+lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add; what is pinned and still allowed stays
+	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	$(COMPILE) docker/requirements-jupyter.in -c requirements-dev.txt -o docker/requirements-jupyter.txt
+	$(COMPILE) docker/requirements-mlflow.in -o docker/requirements-mlflow.txt
 	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
 	@for file in requirements.txt requirements-dev.txt; do \
 		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done
