@@ -68,6 +68,8 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	pytest -q -p no:cacheprovider tests/unit/test_layout.py
 	@$(MAKE) --no-print-directory _data-dictionary TO=$(VENV)/data_dictionary.md
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
+	@$(MAKE) --no-print-directory _terraform-tables TO=$(VENV)/tables.json
+	@diff -u gcp/terraform/tables.json $(VENV)/tables.json || { echo "error: gcp/terraform/tables.json is not what the contract says; run make docs" >&2; exit 1; }
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
 lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add; what is pinned and still allowed stays
@@ -79,13 +81,17 @@ lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add
 	@for file in requirements.txt requirements-dev.txt; do \
 		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done
 
-docs: setup  ## Write docs/data_dictionary.md from the contract
+docs: setup  ## Write docs/data_dictionary.md and gcp/terraform/tables.json from the contract
 	@mkdir -p docs && $(MAKE) --no-print-directory _data-dictionary TO=docs/data_dictionary.md
+	@$(MAKE) --no-print-directory _terraform-tables TO=gcp/terraform/tables.json
 
-.PHONY: _data-dictionary
+.PHONY: _data-dictionary _terraform-tables
 _data-dictionary:
 	@"$(PY)" -c 'import pathlib, sys; from shoplake.contract.render import data_dictionary; \
 		sys.stdout.write(data_dictionary({str(file): file.read_text() for file in pathlib.Path("sql").rglob("*.sql")}))' > $(TO)
+
+_terraform-tables:
+	@"$(PY)" -c 'import sys; from shoplake.warehouse.plan import plan_terraform; sys.stdout.write(plan_terraform())' > $(TO)
 
 clean:  ## Remove caches and build output; data/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log artifacts

@@ -1,8 +1,9 @@
 """Render the contract: Spark schemas, DuckDB and BigQuery DDL, and the data dictionary."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlglot.expressions as exp
 from sqlglot import parse_one
@@ -14,6 +15,10 @@ from shoplake.contract.tables import TABLES, VIEWS, Table, View
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql.types import StructType
+
+
+# BigQuery's API answers with the older names: with the newer ones every plan of Terraform would show a change.
+_API_TYPES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN"}
 
 
 @cache
@@ -81,6 +86,24 @@ def bigquery_ddl(table: Table, dataset: str) -> str:
         options.append("require_partition_filter=TRUE")
     parts.append(f"OPTIONS({', '.join(options)})")
     return "\n".join(parts)
+
+
+def bigquery_schema(table: Table) -> list[dict[str, Any]]:
+    """Give the table's columns as BigQuery's own JSON schema, in the names that its API answers with."""
+    return [_bigquery_field(column.name, exp.DataType.build(column.type, dialect="spark"),
+                            not _not_null(column), description=column.description) for column in table.columns]
+
+
+def _bigquery_field(name: str, type_: exp.DataType, is_nullable: bool, **facts: str) -> dict[str, Any]:
+    if type_.is_type(exp.DType.ARRAY):
+        return {**_bigquery_field(name, type_.expressions[0], True, **facts), "mode": "REPEATED"}
+    field: dict[str, Any] = {"name": name, "mode": "NULLABLE" if is_nullable else "REQUIRED", **facts}
+    if type_.is_type(exp.DType.STRUCT):
+        fields = [_bigquery_field(part.name, part.args["kind"], True) for part in type_.expressions]
+        return {**field, "type": "RECORD", "fields": fields}
+    standard, *sizes = re.findall(r"\w+", type_.sql(dialect="bigquery"))
+    sized = dict(zip(("precision", "scale"), map(int, sizes), strict=False))
+    return {**field, "type": _API_TYPES.get(standard, standard), **sized}
 
 
 def _not_null(column: Column) -> str:

@@ -1,6 +1,8 @@
-"""What BigQuery would hold: its datasets and tables as DDL, from the contract."""
+"""What BigQuery would hold: its datasets and tables as DDL and for Terraform, from the contract."""
 
-from shoplake.contract.render import bigquery_ddl
+import json
+
+from shoplake.contract.render import bigquery_ddl, bigquery_schema
 from shoplake.contract.tables import TABLES
 from shoplake.settings import GcpSettings
 
@@ -19,3 +21,15 @@ def plan_bigquery(gcp: GcpSettings) -> tuple[str, ...]:
         *(f"CREATE SCHEMA IF NOT EXISTS `{dataset}`\nOPTIONS(location='{gcp.location}')" for dataset in datasets),
         *(bigquery_ddl(table, resolve_dataset(table.layer, gcp)) for table in served),
     )
+
+
+def plan_terraform() -> str:
+    """Give gcp/terraform/tables.json: every served table with its BigQuery schema, whatever its dataset is named."""
+    return json.dumps([
+        {
+            "layer": table.layer, "name": table.name.split(".")[1], "description": table.description,
+            "partition_by": table.partition_by, "clustering": list(table.cluster_by),
+            "schema": bigquery_schema(table),
+        }
+        for table in TABLES if table.served
+    ], indent=2, ensure_ascii=False) + "\n"

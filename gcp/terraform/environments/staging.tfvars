@@ -1,0 +1,3 @@
+environment   = "staging"
+subnet_cidr   = "10.20.0.0/20"
+budget_amount = 500
