@@ -36,6 +36,7 @@ def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: P
     """
     home = settings.data_path / "airflow"
     home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # Airflow writes its admin's password there for all to read
     return {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         **base,

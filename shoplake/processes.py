@@ -94,18 +94,23 @@ def _signal(process: psutil.Process, method: str) -> None:
         return
 
 
-def find_marked(variable: str, value: str) -> list[psutil.Process]:
-    """Find our processes in whose first environment `variable` is `value`.
+def find_members(states: Iterable[ServerState], variable: str, value: str) -> list[psutil.Process]:
+    """Find the servers' processes and all that they started, orphans too; never ourselves.
 
-    A server's children inherit the mark, so the ones that were orphaned or left its process group are found too.
+    A process belongs to them if it is in a session that one of them leads or led, or if `variable` is `value` in its
+    first environment: one that left the session inherits that, and one that overwrote its environment with a title
+    is in the session.
     """
+    leaders = {state.pid for state in states if state.find_process() or not psutil.pid_exists(state.pid)}
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(variable) == value:
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            is_member = os.getsid(process.pid) in leaders or process.environ().get(variable) == value
+            is_zombie = process.status() == psutil.STATUS_ZOMBIE  # ended; whoever started it has not looked yet
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, ProcessLookupError, PermissionError):
             continue
+        if is_member and not is_zombie and process.pid != os.getpid():
+            found.append(process)
     return found
 
 

@@ -88,11 +88,14 @@ def start(settings: Settings) -> list[Service]:
 
 def stop(settings: Settings) -> list[Service]:
     """End all that `up` started, the stream and running tasks too; give no service."""
-    while marked := processes.find_marked(MARK, str(settings.data_path)):  # again: a task may just have been started
-        say(f"ending {len(marked)} processes")
-        processes.end_processes(marked, settings.stack.stop_timeout)
-    for name in (*AIRFLOW_PARTS, "dashboard"):
-        state_path(settings, name).unlink(missing_ok=True)
+    files = [state_path(settings, name) for name in (*AIRFLOW_PARTS, "dashboard")]
+    states = [state for state in map(processes.read_state, files) if state]
+    # Again, because a task may just have been started.
+    while members := processes.find_members(states, MARK, str(settings.data_path)):
+        say(f"ending {len(members)} processes")
+        processes.end_processes(members, settings.stack.stop_timeout)
+    for file in files:
+        file.unlink(missing_ok=True)
     if settings.kafka.bootstrap_servers == EMBEDDED:
         run_broker("stop")
     return []

@@ -52,6 +52,11 @@ class Platform:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def find_members(self) -> list[psutil.Process]:
+        """Find every process of the platform but the broker's."""
+        states = [state for file in (self.data / "stack").glob("*.json") if (state := processes.read_state(file))]
+        return processes.find_members(states, "STACK_OF", str(self.data))
+
     def stream_pid(self) -> int | None:
         holder = find_holder(self.lake, "checkpoint-events")
         return int(holder.split()[1]) if holder else None
@@ -121,7 +126,7 @@ def platform(environment: dict[str, str]) -> Iterator[Platform]:
 
 def test_up_means_healthy_and_again_changes_nothing(platform: Platform) -> None:
     assert set(platform.services) == {"broker", "airflow", "stream", "dashboard"}
-    before = {process.pid for process in processes.find_marked("STACK_OF", str(platform.data))}
+    before = {process.pid for process in platform.find_members()}
     services = run_stack(platform.environment, "up")["services"]
     assert all(service["healthy"] for service in services)
     assert {service["name"]: service["address"] for service in services} == {
@@ -134,7 +139,7 @@ def test_up_means_healthy_and_again_changes_nothing(platform: Platform) -> None:
 
 def test_everything_listens_on_loopback_only(platform: Platform) -> None:
     broker = psutil.Process(platform.run_json("kafka/broker.py", "status")["pid"])
-    members = [broker, *processes.find_marked("STACK_OF", str(platform.data))]
+    members = [broker, *platform.find_members()]
     listening = [(process.name(), connection.laddr) for process in members
                  for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
     assert len(listening) >= 4
@@ -146,7 +151,7 @@ def test_the_daily_run_triggered_by_rest_heals_a_killed_task(platform: Platform)
     run_id = platform.trigger("ecommerce_pipeline")
 
     def find_build() -> list[psutil.Process]:
-        return [process for process in processes.find_marked("STACK_OF", str(platform.data))
+        return [process for process in platform.find_members()
                 if any("batch_processing.py" in word for word in process.cmdline())]
 
     wait_for(find_build, "build_gold to run", 240)
@@ -198,15 +203,15 @@ def test_a_file_is_taken_in_once_and_a_broken_one_is_set_aside(platform: Platfor
 
 def test_down_leaves_no_process_and_no_port_and_up_goes_on(platform: Platform) -> None:
     broker = psutil.Process(platform.run_json("kafka/broker.py", "status")["pid"])
-    members = [broker, *processes.find_marked("STACK_OF", str(platform.data))]
+    members = [broker, *platform.find_members()]
+    children = [child for member in members for child in member.children(recursive=True)]
     ports = {connection.laddr.port for process in members for connection in process.net_connections("tcp")
              if connection.status == psutil.CONN_LISTEN}
     runs = platform.call("GET", "dags/ecommerce_pipeline/dagRuns")["total_entries"]
 
     run_stack(platform.environment, "down")
-    assert not [process for process in members if process.is_running()
+    assert not [process for process in (*members, *children) if process.is_running()
                 and process.status() != psutil.STATUS_ZOMBIE]
-    assert processes.find_marked("STACK_OF", str(platform.data)) == []
     assert not [port for port in ports if processes.is_listening(port)]
     assert platform.run("utils/stack.py", "status").returncode == 1
 

@@ -61,25 +61,47 @@ def test_the_tail_starts_where_it_is_told(tmp_path: Path) -> None:
     assert "old" not in processes.read_tail(log, 4, lines=100)
 
 
-CHILD_OF_ITS_OWN_GROUP = """
+DEAF_WITH_CHILDREN = """
 import signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-print(child.pid, flush=True)
+wait = [sys.executable, "-c", "import time; time.sleep(60)"]
+left = subprocess.Popen(wait, start_new_session=True)
+stayed = subprocess.Popen(wait, env={})
+print(left.pid, stayed.pid, flush=True)
 time.sleep(60)
 """
 
 
-def test_marked_processes_are_found_and_ended_with_orphans_and_the_deaf() -> None:
+def test_members_are_found_and_ended_with_orphans_and_the_deaf() -> None:
     mark = uuid.uuid4().hex
-    parent = subprocess.Popen([sys.executable, "-c", CHILD_OF_ITS_OWN_GROUP], env={**os.environ, "TEST_MARK": mark},
+    leader = subprocess.Popen([sys.executable, "-c", DEAF_WITH_CHILDREN], env={**os.environ, "TEST_MARK": mark},
                               stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
+    assert leader.stdout is not None
+    left, stayed = (int(word) for word in leader.stdout.readline().split())
+    state = processes.describe_server(leader.pid, 9092)
 
-    marked = processes.find_marked("TEST_MARK", mark)
-    assert {process.pid for process in marked} == {parent.pid, child}
-    processes.end_processes(marked, timeout=1)
+    def find() -> set[int]:
+        return {process.pid for process in processes.find_members([state], "TEST_MARK", mark)}
 
-    parent.wait()
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert find() == {leader.pid, left, stayed}
+    leader.kill()
+    leader.wait()
+    assert find() == {left, stayed}, "one by its environment, one by its session"
+    processes.end_processes(processes.find_members([state], "TEST_MARK", mark), timeout=5)
+    assert find() == set()
+
+
+def test_a_process_that_does_not_hear_is_killed() -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    processes.end_server(processes.describe_server(process.pid, 9092), timeout=0.5)
+    process.wait()
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_a_reused_pid_is_no_member() -> None:
+    own_session = processes.describe_server(os.getsid(0), 9092)
+    stale = replace(own_session, process_created=own_session.process_created - 100)
+    assert processes.find_members([stale], "TEST_MARK", uuid.uuid4().hex) == []
