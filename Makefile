@@ -74,7 +74,7 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 
 lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add; what is pinned and still allowed stays
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.txt
-	$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	$(COMPILE) pyproject.toml --extra platform -c requirements-dev.txt -o requirements.txt
 	$(COMPILE) docker/requirements-jupyter.in -c requirements-dev.txt -o docker/requirements-jupyter.txt
 	$(COMPILE) docker/requirements-mlflow.in -o docker/requirements-mlflow.txt
 	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
