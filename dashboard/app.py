@@ -35,6 +35,7 @@ LOGO = Path(__file__).parent / "logo.svg"
 SCOPE_NAMES = {"all": "Whole shop", "category": "Category", "product": "Product"}
 FRAME_STYLE = """
 .stMainBlockContainer { max-width: 1120px; padding-top: 4.5rem; padding-bottom: 3rem; }
+.stMainBlockContainer h1 { font-size: 1.9rem; padding: 0 0 .25rem; }
 """
 
 
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     ], position="top")
     try:
         st.session_state["board"] = open_board(profile)
+        st.title(page.title)
         page.run()
     except ShoplakeError as error:
         show_block(Notice("error", str(error)))
@@ -113,7 +115,6 @@ def show_runs() -> None:
 
 def show_question() -> None:
     """Take one SELECT, run it through the same check as `run_analytics.py --sql`, and show the answer."""
-    st.title("Ask")
     settings = st.session_state["board"].settings
     st.html(write_origin("One read-only SELECT in GoogleSQL over the served tables (docs/data_dictionary.md); values "
                          "are written into the text."))
@@ -145,7 +146,6 @@ def keep_fresh(build: Callable[[Board, datetime], Page]) -> None:
         except ShoplakeError as error:
             show_block(Notice("error", str(error)))
             return
-        st.title(page.title)
         st.html(write_origin(page.origin))
         for block in page.blocks:
             show_block(block)

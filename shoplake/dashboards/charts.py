@@ -24,7 +24,6 @@ SERIES = (ACCENT, WARM, "#6366f1", "#db2777", "#65a30d", "#0284c7")
 SOLD = "sold"
 _UTC = alt.Scale(type="utc")
 _FADED = 0.45
-_AMOUNTS = alt.Axis(tickCount=5, format=",.0f")
 MAX_BARS = 30
 
 
@@ -34,8 +33,8 @@ def draw_windows(rows: pa.Table, currency: str) -> Spec:
         **_span(row), "net": float(row["net_amount"]),
         "Net revenue": write_amount(row["net_amount"], currency), "Orders": f"{row['order_count']:,}",
     } for row in rows.to_pylist()]
-    return _draw(values, alt.MarkDef("bar", color=ACCENT),
-        x=_start(), x2="end:T", y=alt.Y("net:Q", title=None, axis=_AMOUNTS),
+    return _draw(
+        values, alt.MarkDef("bar", orient="vertical", color=ACCENT), x=_start(), x2="end:T", y=_net(),
         tooltip=_tips("Window", "Net revenue", "Orders"))
 
 
@@ -49,8 +48,8 @@ def draw_hours(rows: pa.Table, currency: str) -> Spec:
     for value in values:
         totals[value["Category"]] = totals.get(value["Category"], 0) + value["net"]
     order = sorted(totals, key=lambda category: -totals[category])
-    return _draw(values, alt.MarkDef("bar"),
-        x=_start(), x2="end:T", y=alt.Y("net:Q", title=None, axis=_AMOUNTS),
+    return _draw(
+        values, alt.MarkDef("bar", orient="vertical"), height=300, x=_start(), x2="end:T", y=_net(),
         color=_colour("Category", order), tooltip=_tips("Window", "Category", "Net revenue", "Orders"))
 
 
@@ -60,8 +59,8 @@ def draw_days(rows: pa.Table, currency: str, open_day: date | None) -> Spec:
         **_day(row["event_date"]), "net": float(row["net_amount"]), "is_open": row["event_date"] == open_day,
         "Net revenue": write_amount(row["net_amount"], currency), "Orders": f"{row['order_count']:,}",
     } for row in rows.to_pylist()]
-    return _draw(values, alt.MarkDef("bar", color=ACCENT),
-        x=_days_axis(), y=alt.Y("net:Q", title=None, axis=_AMOUNTS),
+    return _draw(
+        values, alt.MarkDef("bar", color=ACCENT), x=_days_axis(), y=_net(),
         opacity=alt.condition("datum.is_open", alt.value(_FADED), alt.value(1)),
         tooltip=_tips("Day", "Net revenue", "Orders"))
 
@@ -74,7 +73,8 @@ def draw_growth(rows: pa.Table, currency: str) -> Spec:
         "Before": write_amount(row["net_amount_before"], currency),
     } for row in rows.to_pylist() if row["net_growth"] is not None][:MAX_BARS]
     order = [value["Category"] for value in sorted(values, key=lambda value: -value["growth"])]
-    return _draw(values, alt.MarkDef("bar"), height=alt.Step(26),
+    return _draw(
+        values, alt.MarkDef("bar"), height=alt.Step(26),
         y=alt.Y("Category:N", sort=order, title=None, axis=alt.Axis(labelLimit=140, ticks=False, domain=False)),
         x=alt.X("growth:Q", title=None, axis=alt.Axis(format="+.0%", tickCount=5)),
         color=alt.condition("datum.growth < 0", alt.value(WARM), alt.value(ACCENT)),
@@ -91,7 +91,8 @@ def draw_demand(rows: pa.Table) -> Spec:
     models = sorted({value["Series"] for value in values} - {SOLD}, reverse=True)
     colour = alt.Color("Series:N", sort=[SOLD, *models], scale=alt.Scale(
         domain=[SOLD, *models], range=[NEUTRAL, *_palette(len(models))]), legend=_legend())
-    return _draw(values, alt.MarkDef("line", point=alt.OverlayMarkDef(size=28), strokeWidth=2), height=320,
+    return _draw(
+        values, alt.MarkDef("line", point=alt.OverlayMarkDef(size=28), strokeWidth=2), height=340,
         x=_days_axis(), y=alt.Y("units:Q", title=None, axis=alt.Axis(tickCount=5)), color=colour,
         strokeDash=alt.condition(f"datum.Series == '{SOLD}'", alt.value([1, 0]), alt.value([6, 3])),
         tooltip=_tips("Day", "Series", "Units", "Forecast made after"))
@@ -100,7 +101,8 @@ def draw_demand(rows: pa.Table) -> Spec:
 def draw_rejections(days: Sequence[tuple[date, int]]) -> Spec:
     """Draw how many rejections each UTC day had."""
     values = [{**_day(day), "count": count, "Rejections": f"{count:,}"} for day, count in days]
-    return _draw(values, alt.MarkDef("bar", color=WARM), height=180,
+    return _draw(
+        values, alt.MarkDef("bar", color=WARM), height=180,
         x=_days_axis(), y=alt.Y("count:Q", title=None, axis=alt.Axis(tickCount=4, tickMinStep=1)),
         tooltip=_tips("Day", "Rejections"))
 
@@ -129,7 +131,8 @@ def _draw_lines(rows: pa.Table, first: str, numbers: Sequence[str]) -> Spec:
     values = [{"moment": _instant(row[first]), "When": str(row[first]), "Column": name, "number": float(row[name]),
                "Value": f"{row[name]:,}"}
               for row in rows.to_pylist() for name in numbers if _is_finite(row[name])]
-    return _draw(values, alt.MarkDef("line", point=True),
+    return _draw(
+        values, alt.MarkDef("line", point=True),
         x=alt.X("moment:T", title=None, scale=_UTC, axis=alt.Axis(grid=False, labelOverlap=True)),
         y=alt.Y("number:Q", title=None), color=_colour("Column", list(numbers)),
         tooltip=_tips("When", "Column", "Value"))
@@ -138,7 +141,8 @@ def _draw_lines(rows: pa.Table, first: str, numbers: Sequence[str]) -> Spec:
 def _draw_bars(rows: pa.Table, first: str, number: str) -> Spec:
     values = [{"Name": row[first], "number": float(row[number]), "Value": f"{row[number]:,}"}
               for row in rows.to_pylist() if _is_finite(row[number])]
-    return _draw(values, alt.MarkDef("bar", color=ACCENT), height=alt.Step(26),
+    return _draw(
+        values, alt.MarkDef("bar", color=ACCENT), height=alt.Step(26),
         y=alt.Y("Name:N", sort=None, title=None, axis=alt.Axis(labelLimit=180, ticks=False, domain=False)),
         x=alt.X("number:Q", title=number.replace("_", " ")), tooltip=_tips("Name", "Value"))
 
@@ -171,12 +175,17 @@ def _tips(*fields: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(field=field, type="nominal") for field in fields]
 
 
+def _net() -> alt.Y:
+    return alt.Y("net:Q", title=None, stack="zero", axis=alt.Axis(tickCount=5, format=",.0f"))
+
+
 def _start() -> alt.X:
-    return alt.X("start:T", title=None, scale=_UTC, axis=alt.Axis(format="%H:%M", grid=False, labelOverlap=True))
+    return alt.X("start:T", title=None, scale=_UTC, axis=alt.Axis(format="%H:%M", grid=False, tickCount=8, labelOverlap=True))
 
 
 def _days_axis() -> alt.X:
-    return alt.X("utcyearmonthdate(day):T", title=None, scale=_UTC,
+    # A bar stands over its label, as a line's point does.
+    return alt.X("utcyearmonthdate(day):T", title=None, scale=_UTC, bandPosition=0,
                  axis=alt.Axis(format="%d %b", grid=False, labelOverlap=True, labelFlush=False))
 
 
@@ -190,4 +199,4 @@ def _palette(count: int) -> tuple[str, ...]:
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(orient="top", title=None, labelLimit=160, columns=4, symbolType="square")
+    return alt.Legend(orient="top", title=None, labelLimit=160, columns=4, symbolType="square", offset=4, padding=0)

@@ -16,9 +16,12 @@ _ALLOWED_ADDRESSES: list[str] = []  # a chart holds its data; nothing may be fet
 _PAGE_STYLE = f"""
 :root {{ color-scheme: light dark; }}
 body {{ font: 16px/1.5 {_FONT}; color: #1f2a2e; background: #ffffff; margin: 0; }}
-main {{ max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; display: grid; gap: 1rem; }}
+main {{ max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; display: grid; gap: 1rem;
+  grid-template-columns: minmax(0, 1fr); }}
+section {{ display: grid; gap: .9rem; grid-template-columns: minmax(0, 1fr); }}
 h1 {{ font-size: 1.7rem; margin: 0; line-height: 1.2; }}
-h2 {{ font-size: 1.25rem; margin: 1.8rem 0 0; padding-top: 1rem; border-top: 3px solid {ACCENT}; }}
+h2 {{ font-size: 1.25rem; margin: 1.5rem 0 0; padding-top: .8rem; border-top: 3px solid {ACCENT}; }}
+figure {{ margin: 0; }}
 svg {{ width: 100%; height: auto; display: block; }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #e6edee; background: #0f1517; }} }}
 @media print {{ h2 {{ break-after: avoid; }} figure, .sl-figures {{ break-inside: avoid; }} }}
@@ -58,5 +61,5 @@ def draw_svg(graph: Graph) -> str:
 
 def _write_any(block: Block) -> str:
     if isinstance(block, Graph):
-        return f"<figure style=\"margin:.6rem 0\">{write_title(block.title)}{draw_svg(block)}</figure>"
+        return f"<figure>{write_title(block.title)}{draw_svg(block)}</figure>"
     return write_block(block)

@@ -10,15 +10,15 @@ from shoplake.warehouse.presentation import as_csv
 
 MAX_LISTED = 200
 EXAMPLES = {
-    "Revenue by category and day": """SELECT event_date, category, net_amount
-FROM gold.category_revenue
-WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 14 DAY)
-ORDER BY event_date DESC, net_amount DESC""",
     "Units by shop day": """SELECT event_date, SUM(units) AS units, SUM(order_count) AS orders
 FROM gold.daily_sales
 WHERE event_date >= '2026-01-01'
 GROUP BY event_date
 ORDER BY event_date""",
+    "Revenue by category and day": """SELECT event_date, category, net_amount
+FROM gold.category_revenue
+WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 14 DAY)
+ORDER BY event_date DESC, net_amount DESC""",
     "Rejected records by rule": """SELECT reason, SUM(row_count) AS records
 FROM silver.quarantine_counts
 GROUP BY reason

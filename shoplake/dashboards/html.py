@@ -29,7 +29,7 @@ STYLE = f"""
 .sl th {{ text-align: left; font-weight: 600; opacity: .8; white-space: nowrap; }}
 .sl th, .sl td {{ padding: .34rem .7rem; border: 0; border-bottom: 1px solid
   color-mix(in srgb, currentColor 13%, transparent); vertical-align: top; }}
-.sl td {{ max-width: 26rem; overflow-wrap: anywhere; }}
+.sl td {{ max-width: 26rem; overflow-wrap: break-word; }}
 .sl th.sl-number, .sl td.sl-number {{ text-align: right; white-space: nowrap; }}
 .sl-bar {{ background: linear-gradient(to left, color-mix(in srgb, var(--accent) 30%, transparent) var(--share),
   transparent var(--share)); }}

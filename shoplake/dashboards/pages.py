@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS, LEDGER, RUNS
+from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS, FILES, LEDGER, RUNS
 from shoplake.dashboards import charts
 from shoplake.dashboards.blocks import Block, Figure, Figures, Graph, Listing, Notice, Page
 from shoplake.dashboards.board import Board
@@ -149,7 +149,7 @@ def quality_page(board: Board, now: datetime) -> Page:
 
 
 def runs_page(board: Board, now: datetime) -> Page:
-    """Show the runs of the daily pipeline that ended, and when each served table last changed."""
+    """Show the runs of the daily pipeline that ended, files that came, and when each served table last changed."""
     ended_at = board.changed_at(RUNS.name)
     origin = _origin("Runs that ended; one that failed is in Airflow only", "last run", ended_at, now)
     blocks: list[Block] = []
@@ -160,6 +160,11 @@ def runs_page(board: Board, now: datetime) -> Page:
             "run_date": "Shop day", "finished_at": "Ended (UTC)", "dag_id": "DAG", "run_id": "Run",
             "offset_count": "Records", "silver_count": "Silver", "duplicate_count": "Duplicates",
             "quarantine_count": "Quarantined", "late_count": "Late", "prediction_count": "Predictions"},
+            board.currency))
+    if board.changed_at(FILES.name):
+        blocks.append(list_table("Files of the landing folder", board.ask("recent_files").rows, {
+            "recorded_at": "When (UTC)", "source": "Source", "file_name": "File", "status": "Status",
+            "record_count": "Records", "bad_line_count": "Bad lines", "route": "Way", "reason": "Reason"},
             board.currency))
     return Page("Pipeline", origin, (*blocks, _list_served(board, now)))
 
