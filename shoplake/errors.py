@@ -43,6 +43,10 @@ class ForecastError(ShoplakeError):
     """A forecast cannot be made: too little history, or a model that does not fit."""
 
 
+class DeploymentError(ShoplakeError):
+    """A command of a deployment failed; the message has it with its last lines."""
+
+
 class LockError(ShoplakeError):
     """Another process holds a lock; the message names it."""
 

@@ -19,7 +19,7 @@ output "service_accounts" {
 }
 
 output "kafka_bootstrap_servers" {
-  description = "Kafka's address, for gcp/deploy_composer.py --kafka."
+  description = "Kafka's address: SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS for gcp/deploy_composer.py."
   value       = local.kafka_bootstrap_servers
   sensitive   = true
 }

@@ -4,10 +4,6 @@ resource "google_artifact_registry_repository" "images" {
   format        = "DOCKER"
   location      = local.region
 
-  docker_config {
-    immutable_tags = true
-  }
-
   cleanup_policies {
     id     = "keep-the-last-ten"
     action = "KEEP"
