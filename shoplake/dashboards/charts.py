@@ -180,7 +180,8 @@ def _net() -> alt.Y:
 
 
 def _start() -> alt.X:
-    return alt.X("start:T", title=None, scale=_UTC, axis=alt.Axis(format="%H:%M", grid=False, tickCount=8, labelOverlap=True))
+    axis = alt.Axis(format="%H:%M", grid=False, tickCount=8, labelOverlap=True)
+    return alt.X("start:T", title=None, scale=_UTC, axis=axis)
 
 
 def _days_axis() -> alt.X:

@@ -22,7 +22,7 @@ section {{ display: grid; gap: .9rem; grid-template-columns: minmax(0, 1fr); }}
 h1 {{ font-size: 1.7rem; margin: 0; line-height: 1.2; }}
 h2 {{ font-size: 1.25rem; margin: 1.5rem 0 0; padding-top: .8rem; border-top: 3px solid {ACCENT}; }}
 figure {{ margin: 0; }}
-svg {{ width: 100%; height: auto; display: block; }}
+svg {{ width: 100%; height: auto; display: block; overflow: visible; }}
 @media (prefers-color-scheme: dark) {{ body {{ color: #e6edee; background: #0f1517; }} }}
 @media print {{ h2 {{ break-after: avoid; }} figure, .sl-figures {{ break-inside: avoid; }} }}
 """
