@@ -3,6 +3,7 @@
 import os
 import secrets
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from shoplake.installation import locate_package
@@ -14,14 +15,13 @@ def command_environment(base: Mapping[str, str], binaries: Path) -> dict[str, st
     """Give the variables that make a plain `python` or `spark-submit` this environment's own.
 
     An exported SPARK_HOME of another Spark would run that one; ours brings its conf/spark-env.sh, which finds the Java.
+    Composer's workers have no Spark: there it runs on Dataproc.
 
     Args:
         binaries: the virtual environment's folder of commands.
     """
-    return {
-        "PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}",
-        "SPARK_HOME": str(locate_package("pyspark")),
-    }
+    path = {"PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}"}
+    return {**path, "SPARK_HOME": str(locate_package("pyspark"))} if find_spec("pyspark") else path
 
 
 def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: Path, port: int) -> dict[str, str]:
