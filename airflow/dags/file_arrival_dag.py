@@ -9,6 +9,7 @@ from typing import Any
 from airflow.providers.standard.operators.python import PythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from landing_trigger import watch_landing
+from shoplake_callbacks import report_failed_run
 from shoplake_steps import INGEST_POOL, LANDING, SILVER, command, shell_step, spark_step, step_defaults
 
 from shoplake.settings import load_settings
@@ -56,6 +57,8 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,  # a file put there is to be taken in, without a click first
+    on_failure_callback=report_failed_run,
     default_args=step_defaults(SETTINGS),
     doc_md=DOC,
     tags=["shoplake"],

@@ -6,6 +6,7 @@ Wiring only: every step runs a shell by its path, as a command.
 from datetime import datetime
 
 from airflow.sdk import DAG
+from shoplake_callbacks import report_failed_run
 from shoplake_steps import GOLD, GOLD_POOL, SILVER, command, shell_step, spark_step, step_defaults
 
 from shoplake.settings import load_settings
@@ -29,6 +30,8 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=False,
+    on_failure_callback=report_failed_run,
     default_args=step_defaults(SETTINGS),
     doc_md=DOC,
     tags=["shoplake"],

@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from landing_trigger import LandingTrigger
+from shoplake_steps import LANDING, SILVER
 
 from shoplake.airflow_environment import airflow_environment
 from shoplake.contract.tables import FILES, LEDGER, SILVER_EVENTS
@@ -37,7 +40,6 @@ class Watching:
 
     def __init__(self, landing: Path, settle: float) -> None:
         from airflow.sdk.module_loading import import_string
-        from landing_trigger import LandingTrigger
 
         name, arguments = LandingTrigger(str(landing), 0.02, settle).serialize()
         self._trigger = import_string(name)(**json.loads(json.dumps(arguments)))
@@ -146,33 +148,15 @@ def test_no_files_name_stands_in_a_command(file_arrival: dict[str, Any]) -> None
     assert file_arrival["take_in"].bash_command == "python utils/ingest_landing.py --json"
 
 
-def test_in_the_cloud_the_buckets_notification_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.triggers.base import BaseEventTrigger
-    from landing_trigger import watch_landing
-    from shoplake_steps import LANDING
-
-    class MessageQueueTrigger(BaseEventTrigger):  # stands in for the provider that only Composer has
-        def __init__(self, **options: Any) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.options = options
-
-        def serialize(self) -> tuple[str, dict[str, Any]]:
-            return "stand_in", self.options
-
-        async def run(self) -> Any:
-            yield
-
-    name = "airflow.providers.common.messaging.triggers.msg_queue"
-    for depth in range(4, 7):
-        part = ".".join(name.split(".")[:depth])
-        monkeypatch.setitem(sys.modules, part, ModuleType(part))
-    sys.modules[name].MessageQueueTrigger = MessageQueueTrigger  # type: ignore[attr-defined]
-    monkeypatch.setenv("SHOPLAKE_SOURCES__LANDING_SUBSCRIPTION", "files")
-    asset = watch_landing(LANDING, load_settings("prod"))
-    assert (asset.name, asset.uri) == (LANDING.name, LANDING.uri)
-    options = asset.watchers[0].trigger.options
+@pytest.mark.usefixtures("google_provider")
+@pytest.mark.parametrize("profile", ["dev", "staging", "prod"])
+def test_in_the_cloud_the_buckets_notification_starts_it(monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
+    monkeypatch.setenv("SHOPLAKE_PROFILE", profile)
+    watched = runpy.run_path(str(DAGS / "file_arrival_dag.py"))["dag"].timetable.asset_condition
+    assert watched.uri == LANDING.uri
+    options = watched.watchers[0].trigger.options
     assert (options["scheme"], options["project_id"], options["subscription"], options["ack_messages"]) == (
-        "google+pubsub", "shoplake-prod", "files", True)
+        "google+pubsub", f"shoplake-{profile}", "shoplake-landing", True)
 
 
 class Announced(list[Any]):
@@ -195,10 +179,6 @@ class Announced(list[Any]):
 def test_only_files_that_were_not_announced_yet_go_on(
     file_arrival: dict[str, Any], data_dir: Path, write_table: Any, announced: list[dict[str, str]], expected: bool,
 ) -> None:
-    from datetime import UTC, datetime
-
-    from shoplake_steps import SILVER
-
     moment = datetime(2026, 11, 21, 12, tzinfo=UTC)
     lake = Lake(str(data_dir / "lake"))
     events = {SILVER: Announced(SimpleNamespace(extra=extra) for extra in announced)}
