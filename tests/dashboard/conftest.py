@@ -1,0 +1,141 @@
+"""A lake with known rows, and the dashboard on it."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoplake.contract.tables import (
+    CATEGORY_REVENUE,
+    CATEGORY_REVENUE_1H,
+    DAILY_SALES,
+    DEMAND_PREDICTIONS,
+    LEDGER,
+    PRODUCT_REVENUE_5MIN,
+    RUNS,
+    SILVER_QUARANTINE,
+    Table,
+)
+from shoplake.dashboards.board import Board
+from shoplake.lake.addresses import Lake
+from shoplake.settings import load_settings
+from shoplake.warehouse import open_warehouse
+
+Row = dict[str, Any]
+HOSTILE = '<img src=x onerror=alert(1)>![x](http://evil.test/x)&"\''
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+def sale(gross: str = "0", cancelled: str = "0", orders: int = 1, units: int = 1, **key: Any) -> Row:
+    """Give a row of sales measures under a key."""
+    return {**key, "order_count": orders, "units": units, "gross_amount": Decimal(gross), "cancelled_units": 0,
+            "cancelled_amount": Decimal(cancelled), "net_amount": Decimal(gross) - Decimal(cancelled)}
+
+
+def window(start: datetime, minutes: int, **values: Any) -> Row:
+    """Give a row of a live window."""
+    return sale(window_date=start.date(), window_start=start, window_end=start + timedelta(minutes=minutes), **values)
+
+
+def batch(number: int, bronze: int, silver: int, duplicates: int = 0, quarantine: int = 0, late: int = 0) -> Row:
+    """Give a ledger row."""
+    return {"query_id": "stream", "batch_id": number, "origin": "topic-id", "topic": "ecommerce_events",
+            "ranges": [{"partition": 0, "from_offset": 0, "until_offset": bronze}], "bronze_count": bronze,
+            "silver_count": silver, "duplicate_count": duplicates, "quarantine_count": quarantine, "late_count": late,
+            "rules": [], "event_dates": []}
+
+
+def rejected(offset: int, day: date, *reasons: str) -> Row:
+    """Give a quarantined record."""
+    row: Row = dict.fromkeys(SILVER_QUARANTINE.column_names)
+    moment = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return row | {"origin": "o", "topic": "t", "partition": 0, "offset": offset, "reasons": list(reasons),
+                  "ingest_time": moment, "ingest_date": day, "query_id": "stream", "batch_id": 0}
+
+
+def forecast(as_of: date, horizon: int, product: str, units: float, model: str = "xgboost", category: str = "c") -> Row:
+    """Give a prediction."""
+    return {"as_of_date": as_of, "target_date": as_of + timedelta(days=horizon), "horizon": horizon,
+            "product_id": product, "category": category, "model": model, "model_version": "v",
+            "predicted_units": units, "is_fallback": False}
+
+
+def run(run_id: str, finished_at: datetime) -> Row:
+    """Give a pipeline run."""
+    counts = dict.fromkeys((name for name in RUNS.column_names if name.endswith("_count")), 7)
+    return {"run_id": run_id, "dag_id": "ecommerce_pipeline", "run_date": finished_at.date(),
+            "finished_at": finished_at, **counts}
+
+
+SHOP: dict[Table, list[Row]] = {
+    PRODUCT_REVENUE_5MIN: [
+        window(NOON - timedelta(minutes=5), 5, product_id="a", gross="10.50", orders=2, units=3),
+        window(NOON - timedelta(minutes=5), 5, product_id=HOSTILE, gross="0.0001"),
+        window(NOON - timedelta(minutes=60), 5, product_id="a", gross="4", cancelled="1"),
+        window(NOON - timedelta(minutes=65), 5, product_id="a", gross="27"),
+        window(NOON - timedelta(days=1), 5, product_id="a", gross="1000", orders=50),
+    ],
+    CATEGORY_REVENUE_1H: [
+        window(NOON - timedelta(hours=hours), 60, category=category, gross=str(amount))
+        for hours in (1, 30) for amount, category in enumerate("abcdefgh", start=1)
+    ],
+    DAILY_SALES: [
+        {**sale(event_date=date(2026, 3, day), product_id=product, category="c", gross=str(gross), cancelled="0.25",
+                orders=2, units=units), "view_count": 0, "cart_count": 0}
+        for day, product, gross, units in (
+            (7, "a", 20, 4), (8, "a", 30, 5), (8, HOSTILE, 5, 9), (9, "b", 40, 6), (9, "a", 50, 1))
+    ],
+    CATEGORY_REVENUE: [
+        {**sale(event_date=date(2026, 3, day), category=category, gross=str(gross)), "net_amount_week_before": None,
+         "net_growth_week": None}
+        for day, category, gross in ((9, "c", 150), (1, "c", 100), (9, HOSTILE, 10))
+    ],
+    DEMAND_PREDICTIONS: [
+        forecast(date(2026, 3, 7), 1, "a", 4.5), forecast(date(2026, 3, 8), 1, "a", 3.0),
+        forecast(date(2026, 3, 8), 1, "b", 4.0, category="d"), forecast(date(2026, 3, 6), 3, "a", 90.0),
+        forecast(date(2026, 3, 9), 1, "a", 2.25), forecast(date(2026, 3, 9), 2, HOSTILE, 1.5),
+        forecast(date(2026, 3, 9), 1, "a", 2.0, "seasonal_naive"),
+    ],
+    LEDGER: [batch(0, 100, 90, 4, 6, late=2), batch(1, 20, 20)],
+    RUNS: [run("scheduled__1", NOON - timedelta(days=1)), run(HOSTILE, NOON)],
+    SILVER_QUARANTINE: [
+        rejected(0, date(2026, 3, 9), "price_valid", "quantity_valid"), rejected(1, date(2026, 3, 10), "price_valid"),
+        rejected(2, date(2026, 3, 10), "conflicting_duplicate"),
+    ],
+}
+FillLake = Callable[..., None]
+
+
+@pytest.fixture
+def fill_lake(data_dir: Path, write_table: Callable[[Lake, Table, list[Row]], None]) -> FillLake:
+    """Give `fill(*tables)`, which writes these tables of the shop; all of them if none is named."""
+    lake = Lake(str(data_dir / "lake"))
+
+    def fill(*tables: Table) -> None:
+        for table in tables or SHOP:
+            write_table(lake, table, SHOP[table])
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def shop() -> dict[str, list[Row]]:
+    """Give the rows that `fill_lake` writes, by the table's name."""
+    return {table.name: rows for table, rows in SHOP.items()}
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    """Give a product's name that is HTML and Markdown."""
+    return HOSTILE
+
+
+@pytest.fixture
+def board(data_dir: Path) -> Iterator[Board]:
+    """Give a board over the test's lake."""
+    settings = load_settings("local")
+    with open_warehouse(settings) as warehouse:
+        yield Board(warehouse, settings)
