@@ -69,6 +69,26 @@ def write_state(file: Path, state: ServerState) -> None:
     part.replace(file)
 
 
+def find_process(pid: int, flag: str) -> psutil.Process:
+    """Give the process `pid`, which the flag named.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return psutil.Process(pid)
+    except (psutil.NoSuchProcess, ValueError) as error:
+        raise ConfigError(f"{flag} {pid}: there is no such process; give the pid of one that runs") from error
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Tell whether it is gone, also where its pid belongs to another by now or nobody has looked after it yet."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def end_server(state: ServerState, timeout: float) -> None:
     """Ask the server to end, so that it writes its data down; kill it when it does not within `timeout` seconds."""
     process = state.find_process()

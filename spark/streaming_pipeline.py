@@ -1,52 +1,54 @@
 """Take the topic's events into the lake: bronze, silver, duplicates, quarantine, live windows, ledger.
 
-Continuous, or with --drain until the topic's end. Run it with spark-submit.
+Continuous, or with --drain until the topic's end. Run it with spark-submit. A continuous one that is told to stop
+(--stop-after, --stop-with) ends its batch first.
 """
 
 import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, LockError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import PROFILES, Settings, load_settings
+from shoplake.processes import find_process, has_ended
+from shoplake.settings import PROFILES, STREAM_STOP_SECONDS, Settings, load_settings
+from shoplake.topics import Topic, describe_topic
 
 if TYPE_CHECKING:
+    from psutil import Process
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from shoplake.lake.addresses import Lake
 
 LOG = logging.getLogger("shoplake.stream")
 QUERY = "events"
-POLL_SECONDS = 1.0
+POLL_SECONDS = 1
 TOTALS = ("batches", "records", "silver", "duplicates", "quarantine")
-
-
-@dataclass(frozen=True)
-class Topic:
-    """The topic as the broker knows it now; `ends` is each partition's next offset."""
-
-    name: str
-    id: str
-    ends: dict[int, int]
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--drain", action="store_true",
-                        help="stop when everything that the topic holds now is in the lake")
+    end = parser.add_argument_group("when to stop (default: never)")
+    end.add_argument("--drain", action="store_true",
+                     help="when everything that the topic holds now is in the lake")
+    end.add_argument("--stop-after", type=float, metavar="SECONDS", help="after so many seconds")
+    end.add_argument("--stop-with", type=int, metavar="PID",
+                     help="when the process PID has ended, so that no stream outlives who supervises it")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object with the totals at the end")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.drain and (arguments.stop_after is not None or arguments.stop_with is not None):
+        parser.error("--drain stops by itself; --stop-after and --stop-with are for a continuous stream")
+    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +65,8 @@ def stream(arguments: argparse.Namespace) -> int:
     from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
-    topic = describe_topic(settings)
+    supervisor = None if arguments.stop_with is None else find_process(arguments.stop_with, "--stop-with")
+    topic = look_up_topic(settings)
     deadline = time.monotonic() + settings.spark.drain_timeout
     totals = dict.fromkeys(TOTALS, 0)
     with ExitStack() as held:
@@ -76,7 +79,10 @@ def stream(arguments: argparse.Namespace) -> int:
                 if wait_for_driver(lake, topic, deadline, error):
                     break
             else:
-                run_query(settings, lake, topic, arguments.drain, totals)
+                trigger = {"availableNow": True} if arguments.drain else {
+                    "processingTime": f"{settings.spark.trigger_interval} seconds"}
+                run_query(settings, lake, topic, trigger, totals,
+                          lambda query: await_end(query, arguments.stop_after, supervisor))
                 break
     report = {"topic": topic.name, "origin": topic.id, **totals}
     print_result(report, f"{topic.name}: {totals['records']:,} records in {totals['batches']} batches -> "
@@ -85,7 +91,7 @@ def stream(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def describe_topic(settings: Settings) -> Topic:
+def look_up_topic(settings: Settings) -> Topic:
     """Ask the broker for the topic's id and end offsets.
 
     Raises:
@@ -95,35 +101,21 @@ def describe_topic(settings: Settings) -> Topic:
     from kafka.admin import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    servers, name = settings.bootstrap_servers, settings.kafka.topic
+    servers, limit_ms = settings.bootstrap_servers, settings.kafka.delivery_timeout * 1000
     try:
-        admin = KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=settings.kafka.delivery_timeout * 1000)
-        try:
-            known = {topic["name"]: topic for topic in admin.describe_topics()}
-        finally:
-            admin.close()
-        if name not in known:
-            visible = ", ".join(sorted(topic for topic in known if not topic.startswith("__"))) or "none"
-            raise SourceError(f"the broker at {servers} has no topic {name!r} (kafka.topic); it has: {visible}. "
-                              "Topics are made by: python kafka/broker.py start")
-        partitions = [TopicPartition(name, part["partition_index"]) for part in known[name]["partitions"]]
-        consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
-        try:
-            ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
-        finally:
-            consumer.close()
+        with closing(KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=limit_ms)) as admin, \
+                closing(KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)) as consumer:
+            return describe_topic(admin, consumer, TopicPartition, settings.kafka.topic)
     except KafkaError as error:
         raise SourceError(
             f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
-    return Topic(name, str(known[name]["topic_id"]), ends)
 
 
 def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockError) -> bool:
     """Wait a moment for the running driver; say whether the ledger holds the topic's end offsets of our start."""
     from shoplake.lake.ledger import ingested_until
 
-    until = ingested_until(lake, topic.id)
-    missing = {part: end - until.get(part, 0) for part, end in topic.ends.items() if until.get(part, 0) < end}
+    missing = topic.lag_behind(ingested_until(lake, topic.id))
     if missing and time.monotonic() > deadline:
         raise ShoplakeError(f"{holder} It has not reached the topic's end within spark.drain_timeout; records still "
                             f"missing by partition: {missing}")
@@ -132,12 +124,16 @@ def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockErr
     return not missing
 
 
-def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool, totals: dict[str, int]) -> None:
-    """Run the streaming query to its end, and add what its batches did to `totals`."""
+def run_query(
+    settings: Settings, lake: "Lake", topic: Topic, trigger: dict[str, Any], totals: dict[str, int],
+    wait: "Callable[[StreamingQuery], None]",
+) -> None:
+    """Run the streaming query until `wait` comes back, and add what its batches did to `totals`."""
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
     from shoplake.lake.delta import check_session, create_tables
+    from shoplake.streaming.checkpoint import check_checkpoint
     from shoplake.streaming.ingest import INGEST_TABLES
 
     own_session = SparkSession.getActiveSession() is None
@@ -146,14 +142,12 @@ def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool, total
     try:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
-        check_checkpoint(lake, topic)
+        check_checkpoint(lake, QUERY, topic)
         records = read_topic(spark, settings, lake, topic)
-        trigger: dict[str, Any] = {"availableNow": True} if drain else {
-            "processingTime": f"{settings.spark.trigger_interval} seconds"}
         query = records.writeStream.queryName(QUERY).option("checkpointLocation", lake.checkpoint(QUERY)).trigger(
             **trigger).foreachBatch(batch_writer(settings, lake, topic, totals, failures)).start()
         try:
-            query.awaitTermination()
+            wait(query)
         except StreamingQueryException as error:
             raise (failures[-1] if failures else SourceError(explain_query_failure(error))) from error
         finally:
@@ -163,32 +157,20 @@ def run_query(settings: Settings, lake: "Lake", topic: Topic, drain: bool, total
             spark.stop()
 
 
-def check_checkpoint(lake: "Lake", topic: Topic) -> None:
-    """Refuse a checkpoint of another topic, and a lake whose broken-off batch no checkpoint will repeat."""
-    from shoplake.lake.ledger import find_broken_off, origins_of
+def await_end(query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None") -> None:
+    """Wait until the query ends by itself or is told to stop; then let its batch end, but not for ever.
 
-    place = lake.checkpoint(QUERY)
-    query_id = checkpoint_query_id(lake)
-    strangers = origins_of(lake, query_id) - {topic.id} if query_id else set()
-    if strangers:
-        raise SourceError(
-            f"the checkpoint {place} holds offsets of the topic id {', '.join(strangers)}, but {topic.name!r} "
-            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back, "
-            "or give the new topic a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
-        )
-    broken_off = find_broken_off(lake, topic.id)
-    if broken_off and broken_off.query_id != query_id:
-        raise SourceError(
-            f"batch {broken_off.batch_id} of the query {broken_off.query_id} broke off before its ledger row, and the "
-            f"checkpoint {place} is not the one that would repeat it. Nothing was read. Put that checkpoint back, or "
-            "read the topic into a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
-        )
-
-
-def checkpoint_query_id(lake: "Lake") -> str | None:
-    """Give the id of the checkpoint's query, or None where there is no checkpoint yet."""
-    metadata = Path(lake.checkpoint(QUERY)) / "metadata"
-    return json.loads(metadata.read_text())["id"] if metadata.exists() else None
+    A batch cut short after all is repeated by the next driver, and its rows are not doubled.
+    """
+    deadline = math.inf if stop_after is None else time.monotonic() + stop_after
+    while not query.awaitTermination(POLL_SECONDS):
+        if supervisor is not None and has_ended(supervisor):
+            LOG.warning("the process %d, which supervised this stream, has ended", supervisor.pid)
+            supervisor, deadline = None, min(deadline, time.monotonic())
+        late_by = time.monotonic() - deadline
+        if late_by >= STREAM_STOP_SECONDS or (late_by >= 0 and not query.status["isTriggerActive"]):
+            LOG.info("stopping as told")
+            return
 
 
 def read_topic(spark: "SparkSession", settings: Settings, lake: "Lake", topic: Topic) -> "DataFrame":
@@ -209,6 +191,7 @@ def batch_writer(
     settings: Settings, lake: "Lake", topic: Topic, totals: dict[str, int], failures: list[Exception],
 ) -> Callable[["DataFrame", int], None]:
     """Make the function that takes one micro-batch in, adds to `totals` and keeps what it raises in `failures`."""
+    from shoplake.streaming.checkpoint import find_query_id
     from shoplake.streaming.ingest import Batch, ingest_batch
 
     def write_batch(records: "DataFrame", batch_id: int) -> None:
@@ -216,7 +199,7 @@ def batch_writer(
         # Spark turns it off for a stream's own plan, which keeps state; a batch's tables are plain and gain from it.
         records.sparkSession.conf.set("spark.sql.adaptive.enabled", "true")
         try:
-            query_id = checkpoint_query_id(lake)
+            query_id = find_query_id(lake, QUERY)
             if query_id is None:
                 raise SourceError(f"the checkpoint {lake.checkpoint(QUERY)} vanished under the running query")
             row = ingest_batch(records, Batch(query_id, batch_id, topic.id, topic.name), lake, settings)
