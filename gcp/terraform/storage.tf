@@ -162,7 +162,7 @@ resource "google_storage_notification" "landing" {
 }
 
 resource "google_pubsub_subscription" "landing" {
-  name                       = "shoplake-landing"
+  name                       = local.sources.landing_subscription
   topic                      = google_pubsub_topic.landing.id
   ack_deadline_seconds       = 60
   message_retention_duration = "604800s"
