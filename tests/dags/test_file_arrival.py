@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import runpy
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -202,44 +204,68 @@ def new_topic(broker: str) -> Iterator[str]:
         admin.delete_topics([name])
 
 
-@pytest.mark.live
-def test_a_file_comes_into_silver_and_is_announced_once(broker: str, data_dir: Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    environment = airflow_environment(clean, load_settings(), Path(sys.executable).parent, 8099)
-    environment |= {"SHOPLAKE_DATA_DIR": str(data_dir), "SHOPLAKE_SOURCES__LANDING_SETTLE": "0",
-                    "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": broker}
+class Airflow:
+    """An Airflow of the test's own: its commands, and the events of its assets."""
 
-    def run(*words: str) -> str:
-        done = subprocess.run(["airflow", *words], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True,
-                              check=False)
+    def __init__(self, data: Path, **settings: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+        self.environment = airflow_environment(clean, load_settings(), Path(sys.executable).parent, 48099) | settings
+        self._database = data / "airflow" / "airflow.db"
+        self.run("db", "migrate")
+
+    def run(self, *words: str) -> None:
+        done = subprocess.run(["airflow", *words], cwd=PROJECT_ROOT, env=self.environment, capture_output=True,
+                              text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-        return done.stdout + done.stderr
 
-    def silver_events() -> list[dict[str, Any]]:
-        with closing(sqlite3.connect(data_dir / "airflow" / "airflow.db")) as database:
+    def events_of(self, asset: str) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self._database)) as database:
             found = database.execute(
-                "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = 'silver'")
+                "SELECT e.extra FROM asset_event e JOIN asset a ON a.id = e.asset_id WHERE a.name = ?", [asset])
             return [json.loads(extra) for (extra,) in found]
 
+
+@pytest.mark.live
+def test_airflows_triggerer_hears_of_a_file_without_the_clock(data_dir: Path, tmp_path: Path) -> None:
+    folder = data_dir / "landing" / "events"
+    folder.mkdir(parents=True)
+    airflow = Airflow(data_dir)
+    (folder / "a.csv").write_text(EVENTS_CSV)
+    airflow.run("dags", "reserialize")  # no scheduler runs: only the watcher can make an event
+    with (tmp_path / "triggerer.log").open("w") as log:
+        triggerer = subprocess.Popen(
+            ["airflow", "triggerer", "--skip-serve-logs"], env=airflow.environment, stdout=log,
+            stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            deadline = time.monotonic() + 120
+            while not airflow.events_of("landing") and time.monotonic() < deadline:
+                time.sleep(0.5)
+        finally:
+            os.killpg(triggerer.pid, signal.SIGTERM)
+            triggerer.wait(60)
+    assert airflow.events_of("landing") == [{"from_trigger": True, "payload": {"new_files": 1}}]
+
+
+@pytest.mark.live
+def test_a_file_comes_into_silver_and_is_announced_once(broker: str, data_dir: Path) -> None:
+    landing, lake = data_dir / "landing", Lake(str(data_dir / "lake"))
+    (landing / "events").mkdir(parents=True)
     with new_topic(broker) as topic:
-        environment["SHOPLAKE_KAFKA__TOPIC"] = topic
-        (data_dir / "landing" / "events").mkdir(parents=True)
-        run("db", "migrate")
-        run("pools", "import", str(PROJECT_ROOT / "airflow" / "pools.json"))
+        airflow = Airflow(data_dir, SHOPLAKE_SOURCES__LANDING_SETTLE="0", SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS=broker,
+                          SHOPLAKE_KAFKA__TOPIC=topic)
+        airflow.run("pools", "import", str(PROJECT_ROOT / "airflow" / "pools.json"))
         for name in ("a.csv", "b.csv"):
-            (data_dir / "landing" / "events" / name).write_text(EVENTS_CSV)
-        run("dags", "test", "file_arrival")
-        lake = Lake(str(data_dir / "lake"))
+            (landing / "events" / name).write_text(EVENTS_CSV)
+        airflow.run("dags", "test", "file_arrival")
         assert read_table(lake, FILES).num_rows == 1
         assert sorted(read_table(lake, SILVER_EVENTS)["user_id"].to_pylist()) == ["u1", "u2"]
         assert sum(read_table(lake, LEDGER)["quarantine_count"].to_pylist()) == 1
-        announced = silver_events()
+        announced = airflow.events_of("silver")
         assert announced == [{"files_until": read_table(lake, FILES)["recorded_at"].to_pylist()[0].isoformat()}]
 
         batches = read_table(lake, LEDGER).num_rows
-        (data_dir / "landing" / "events" / "again.csv").write_text(EVENTS_CSV)
-        run("dags", "test", "file_arrival")
-        assert silver_events() == announced, "nothing new: gold is not built for nothing"
+        (landing / "events" / "again.csv").write_text(EVENTS_CSV)
+        airflow.run("dags", "test", "file_arrival")
+        assert airflow.events_of("silver") == announced, "nothing new: gold is not built for nothing"
         assert read_table(lake, LEDGER).num_rows == batches
-        done = {path.name for path in (data_dir / "landing" / "done" / "events").iterdir()}
-        assert len(done) == 3
+        assert len(list((landing / "done" / "events").iterdir())) == 3
