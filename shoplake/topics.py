@@ -1,10 +1,11 @@
-"""A topic as its broker knows it, and how far the lake is behind it; the Kafka clients are given."""
+"""A topic as its broker knows it, and how far the lake is behind it."""
 
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from shoplake.errors import SourceError
+from shoplake.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,28 @@ class Topic:
         return {part: end - until.get(part, 0) for part, end in self.ends.items() if until.get(part, 0) < end}
 
 
-def describe_topic(admin: Any, consumer: Any, partition_of: Callable[[str, int], Any], name: str) -> Topic:
-    """Ask the broker for the topic's id and end offsets.
+def look_up_topic(kafka: Any, settings: Settings) -> Topic:
+    """Ask the broker for the id and the end offsets of the settings' topic, within kafka.delivery_timeout.
 
     Args:
-        admin: a KafkaAdminClient; `consumer` is a KafkaConsumer, and `partition_of` its class TopicPartition.
+        kafka: kafka-python's module of that name; the package itself knows no client.
 
     Raises:
-        SourceError: the broker has no such topic; the message names those that it has.
+        SourceError: no broker answers, or it has no such topic.
     """
-    known = {topic["name"]: topic for topic in admin.describe_topics()}
-    if name not in known:
-        visible = ", ".join(sorted(topic for topic in known if not topic.startswith("__"))) or "none"
-        raise SourceError(f"the broker has no topic {name!r} (kafka.topic); it has: {visible}. "
-                          "Topics are made by: python kafka/broker.py start")
-    partitions = [partition_of(name, part["partition_index"]) for part in known[name]["partitions"]]
-    ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
+    servers, name = settings.bootstrap_servers, settings.kafka.topic
+    limit_ms = settings.kafka.delivery_timeout * 1000
+    try:
+        with closing(kafka.KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=limit_ms)) as admin, \
+                closing(kafka.KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)) as consumer:
+            known = {topic["name"]: topic for topic in admin.describe_topics()}
+            if name not in known:
+                visible = ", ".join(sorted(topic for topic in known if not topic.startswith("__"))) or "none"
+                raise SourceError(f"the broker at {servers} has no topic {name!r} (kafka.topic); it has: {visible}. "
+                                  "Topics are made by: python kafka/broker.py start")
+            partitions = [kafka.TopicPartition(name, part["partition_index"]) for part in known[name]["partitions"]]
+            ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
+    except kafka.errors.KafkaError as error:
+        raise SourceError(
+            f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
     return Topic(name, str(known[name]["topic_id"]), ends)

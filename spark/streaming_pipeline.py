@@ -11,7 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, LockError, ShoplakeError, SourceError
@@ -19,7 +19,7 @@ from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.processes import find_process, has_ended
 from shoplake.settings import PROFILES, STREAM_STOP_SECONDS, Settings, load_settings
-from shoplake.topics import Topic, describe_topic
+from shoplake.topics import Topic, look_up_topic
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -61,12 +61,14 @@ def stream(arguments: argparse.Namespace) -> int:
     """Become the checkpoint's driver and run the query; a drain beside another driver waits for that one."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
+    import kafka
+
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
     supervisor = None if arguments.stop_with is None else find_process(arguments.stop_with, "--stop-with")
-    topic = look_up_topic(settings)
+    topic = look_up_topic(kafka, settings)
     deadline = time.monotonic() + settings.spark.drain_timeout
     totals = dict.fromkeys(TOTALS, 0)
     with ExitStack() as held:
@@ -89,26 +91,6 @@ def stream(arguments: argparse.Namespace) -> int:
                  f"{totals['silver']:,} silver, {totals['duplicates']:,} duplicates, "
                  f"{totals['quarantine']:,} quarantined", arguments.json)
     return EXIT_OK
-
-
-def look_up_topic(settings: Settings) -> Topic:
-    """Ask the broker for the topic's id and end offsets.
-
-    Raises:
-        SourceError: no broker answers, or it has no such topic.
-    """
-    from kafka import KafkaConsumer, TopicPartition
-    from kafka.admin import KafkaAdminClient
-    from kafka.errors import KafkaError
-
-    servers, limit_ms = settings.bootstrap_servers, settings.kafka.delivery_timeout * 1000
-    try:
-        with closing(KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=limit_ms)) as admin, \
-                closing(KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)) as consumer:
-            return describe_topic(admin, consumer, TopicPartition, settings.kafka.topic)
-    except KafkaError as error:
-        raise SourceError(
-            f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
 
 
 def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockError) -> bool:
