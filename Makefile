@@ -1,6 +1,7 @@
 # shoplake: make demo and make test are all that a machine with Python 3.11 needs. `make help` lists the rest.
 PYTHON ?= python3.11
 EVENTS ?= 50000
+ENV ?= dev
 UV_VERSION := 0.13.8
 VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
@@ -20,7 +21,7 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-data check lock docs clean
+.PHONY: help setup demo up status down test test-live test-data check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +72,16 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	@$(MAKE) --no-print-directory _terraform-tables TO=$(VENV)/tables.json
 	@diff -u gcp/terraform/tables.json $(VENV)/tables.json || { echo "error: gcp/terraform/tables.json is not what the contract says; run make docs" >&2; exit 1; }
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
+
+package: setup  ## Build the wheel into dist/, the same bytes from the same sources
+	env SOURCE_DATE_EPOCH=315532800 uv build --wheel --out-dir dist
+
+cloud-plan: setup  ## Print what the cloud would hold and every command of a deployment (ENV=dev); needs no account
+	@"$(PY)" gcp/bigquery_client.py plan --profile $(ENV)
+	@"$(PY)" gcp/build_images.py --env $(ENV) --dry-run
+	@"$(PY)" gcp/deploy_training.py --env $(ENV) --dry-run
+	@"$(PY)" gcp/deploy_dataproc.py --env $(ENV) --dry-run
+	@"$(PY)" gcp/deploy_composer.py --env $(ENV) --dry-run
 
 lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add; what is pinned and still allowed stays
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.txt
