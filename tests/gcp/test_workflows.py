@@ -1,0 +1,96 @@
+"""The GitHub workflows: valid by GitHub's schema, least permissions, pinned actions, commands that exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shoplake import deployment
+from shoplake.settings import PROJECT_ROOT
+
+BINARIES = Path(sys.executable).parent
+FILES = sorted((PROJECT_ROOT / ".github" / "workflows").glob("*.yml"))
+# YAML 1.1 reads the key `on` as true.
+WORKFLOWS: dict[str, dict[Any, Any]] = {file.name: yaml.safe_load(file.read_text()) for file in FILES}
+JOBS = {f"{file}: {name}": job for file, workflow in WORKFLOWS.items() for name, job in workflow["jobs"].items()}
+STEPS = [(name, step) for name, job in JOBS.items() for step in job.get("steps", [])]
+TARGETS = set(re.findall(r"^([a-z][\w-]*):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_githubs_schema_takes_them() -> None:
+    assert {"ci.yml", "nightly.yml", "deploy.yml", "deploy-environment.yml"} == set(WORKFLOWS)
+    done = subprocess.run(
+        [BINARIES / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES],
+        capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_actions_are_pinned_by_commit_and_each_the_same_everywhere() -> None:
+    uses = re.findall(r"uses: (\S+)(.*)", "\n".join(file.read_text() for file in FILES))
+    outside = [(action, comment) for action, comment in uses if not action.startswith("./")]
+    pinned = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [action for action, comment in outside if not pinned.fullmatch(action + comment)] == []
+    assert len({action.split("@")[0] for action, _ in outside}) == len({action for action, _ in outside})
+    own = [action for action, _ in uses if action.startswith("./")]
+    assert own
+    assert [path for path in own if not (PROJECT_ROOT / path).is_file()] == []
+
+
+def test_a_workflow_may_read_and_only_a_deployment_may_be_someone() -> None:
+    assert {str(workflow["permissions"]) for workflow in WORKFLOWS.values()} == {"{'contents': 'read'}"}
+    identities = {name for name, job in JOBS.items() if "id-token" in job.get("permissions", {})}
+    assert identities == {"deploy.yml: dev", "deploy.yml: staging", "deploy.yml: prod",
+                          "deploy-environment.yml: deploy"}
+    assert "pull_request_target" not in "".join(file.read_text() for file in FILES)
+    assert not re.search(r"secrets\.|credentials_json", "".join(file.read_text() for file in FILES))
+
+
+def test_every_job_ends_and_no_checkout_keeps_its_token() -> None:
+    assert [name for name, job in JOBS.items() if "steps" in job and "timeout-minutes" not in job] == []
+    checkouts = [step for _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
+    assert checkouts
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_environments_are_deployed_in_order_each_behind_its_approval() -> None:
+    jobs = WORKFLOWS["deploy.yml"]["jobs"]
+    assert [(name, job.get("needs"), job.get("with", {}).get("environment")) for name, job in jobs.items()] == [
+        ("build", None, None), ("dev", "build", "dev"), ("staging", "dev", "staging"), ("prod", "staging", "prod")]
+    assert tuple(list(jobs)[1:]) == deployment.CLOUD_PROFILES
+    assert WORKFLOWS["deploy-environment.yml"]["jobs"]["deploy"]["environment"] == "${{ inputs.environment }}"
+
+
+@pytest.mark.parametrize(("name", "step"), [one for one in STEPS if "run" in one[1]],
+                         ids=lambda one: one if isinstance(one, str) else one["run"].splitlines()[0])
+def test_what_is_run_exists_and_no_expression_is_pasted_into_a_shell(name: str, step: dict[str, Any]) -> None:
+    text = step["run"]
+    assert "${{" not in text
+    checked = subprocess.run(
+        [BINARIES / "shellcheck", "--shell=bash", "-"], input=f"#!/bin/bash\n{text}\n", capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    for line in text.splitlines():
+        words = shlex.split(line)
+        if words[0] == "make" and "$" not in words[1]:
+            assert words[1] in TARGETS
+        for word in words:
+            if word.endswith(".py"):
+                assert (PROJECT_ROOT / word).is_file(), word
+                known = subprocess.run([sys.executable, word, "--help"], cwd=PROJECT_ROOT, capture_output=True,
+                                       text=True, check=True).stdout
+                assert [flag for flag in words if flag.startswith("--") and flag not in known] == []
+
+
+def test_the_nightly_targets_exist() -> None:
+    matrix = WORKFLOWS["nightly.yml"]["jobs"]["long-tests"]["strategy"]["matrix"]["target"]
+    assert set(matrix) <= TARGETS
+
+
+def test_make_builds_the_wheel_as_the_deploy_scripts_do() -> None:
+    _, (step,) = deployment.find_wheel(None)
+    shown = subprocess.run(["make", "-n", "package"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+    assert step.line in shown.stdout
