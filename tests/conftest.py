@@ -1,10 +1,14 @@
-"""What every test may ask for: settings of its own, a real broker, a Spark session."""
+"""What every test may ask for: settings of its own, a real broker, a Spark session, a PostgreSQL server."""
 
+import getpass
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,3 +91,75 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     )
     yield session
     session.stop()
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server of the test's own on loopback, without the safety that a test does not need."""
+
+    port: int
+    superuser: str
+
+    def make_database(self, name: str, password: str = "for-tests") -> str:
+        """Make a role and an empty database of that name; give its SQLAlchemy address."""
+        import psycopg2  # type: ignore[import-untyped]
+
+        connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=self.superuser, dbname="postgres")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(f"CREATE ROLE {name} LOGIN PASSWORD %s", (password,))
+                cursor.execute(f"CREATE DATABASE {name} OWNER {name}")
+        finally:
+            connection.close()
+        return f"postgresql+psycopg2://{name}:{password}@127.0.0.1:{self.port}/{name}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Give a PostgreSQL server (Debian's, installed when it is missing) that lives as long as the test session."""
+    from shoplake.processes import find_free_port
+
+    binaries = find_postgres() or install_postgres()
+    if binaries is None:
+        pytest.skip("no PostgreSQL on this machine, and apt-get did not bring it: apt-get install postgresql")
+    # It refuses to run as root, and its user must reach the folder: pytest's own are closed to others.
+    user = "postgres" if os.geteuid() == 0 else None
+    name = user or getpass.getuser()
+    folder = Path(tempfile.mkdtemp(prefix="shoplake-postgres-"))
+    port = find_free_port(55432, "a test's port")
+    try:
+        if user:
+            shutil.chown(folder, user)
+
+        def run_program(*words: str | Path) -> None:
+            subprocess.run([str(word) for word in words], user=user, cwd=folder, check=True,
+                           stdout=subprocess.DEVNULL, stderr=None)
+
+        run_program(binaries / "initdb", "--pgdata", folder / "data", "--username", name, "--auth", "trust", "--no-sync")
+        options = (f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off "
+                   "-c full_page_writes=off -c max_connections=200")
+        control = (binaries / "pg_ctl", "--pgdata", folder / "data", "--wait")
+        run_program(*control, "--log", folder / "log", "--options", options, "start")
+        try:
+            yield Postgres(port, name)
+        finally:
+            run_program(*control, "--mode", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def find_postgres() -> Path | None:
+    """Find the newest version's folder of programs."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    elsewhere = shutil.which("initdb")
+    return installed[-1].parent if installed else Path(elsewhere).resolve().parent if elsewhere else None
+
+
+def install_postgres() -> Path | None:
+    """Install Debian's, where this may be done."""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", "postgresql"]):
+            subprocess.run(["apt-get", *words], env=environment, capture_output=True, check=False)
+    return find_postgres()
