@@ -1,5 +1,6 @@
 """The environment in which this project's Airflow runs; nothing of Airflow is imported."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -57,6 +58,25 @@ def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: P
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # it would listen on every address
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        # A laptop has few DAG files, and two cores: one process looks at them once a minute.
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+        # A task whose worker was killed is tried again after two minutes, not five.
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "120",
+        **_openlineage(settings),
+    }
+
+
+def _openlineage(settings: Settings) -> dict[str, str]:
+    if not settings.airflow.openlineage_file:
+        return {"AIRFLOW__OPENLINEAGE__DISABLED": "True"}
+    file = settings.data_path / settings.airflow.openlineage_file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return {
+        "AIRFLOW__OPENLINEAGE__DISABLED": "False",
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "shoplake",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": "file", "log_file_path": str(file), "append": True}),
     }
 
 

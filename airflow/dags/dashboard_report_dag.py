@@ -4,6 +4,7 @@ Wiring only: the step runs a shell by its path, as a command.
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from airflow.sdk import DAG
 from shoplake_callbacks import report_failed_run
@@ -17,8 +18,15 @@ DOC = """
 ### A report for each publication of gold
 
 **write_report** writes the dashboard's figures as one self-contained HTML file into the data folder's `reports/`,
-named after this run. It needs no server and no network to be read.
+named after the run that published. It needs no server and no network to be read.
 """
+
+
+def reported_run(triggering_asset_events: Any, run_id: str) -> str:
+    """Give the newest run that published gold; for a run by hand, its own."""
+    sources = [event.source_run_id for events in triggering_asset_events.values() for event in events]
+    return next((source for source in reversed(sources) if source), run_id)
+
 
 with DAG(
     "dashboard_report",
@@ -30,8 +38,10 @@ with DAG(
     is_paused_upon_creation=False,
     default_args=step_defaults(SETTINGS),
     on_failure_callback=report_failed_run,
+    user_defined_macros={"reported_run": reported_run},
     doc_md=DOC,
     tags=["shoplake"],
 ) as dag:
-    shell_step("write_report", command("python", "dashboard/report.py", "--run-id", "{{ run_id }}"),
+    RUN = "{{ reported_run(triggering_asset_events, run_id) }}"
+    shell_step("write_report", command("python", "dashboard/report.py", "--run-id", RUN),
                execution_timeout=timedelta(seconds=SETTINGS.airflow.short_task_timeout))

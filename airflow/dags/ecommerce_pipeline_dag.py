@@ -7,32 +7,51 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.providers.standard.operators.python import ShortCircuitOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator, ShortCircuitOperator
+from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
-from shoplake_steps import GOLD_POOL, INGEST_POOL, command, shell_step, spark_step, step_defaults
+from shoplake_callbacks import deadline_alert, report_failed_run
+from shoplake_steps import (
+    GOLD,
+    GOLD_POOL,
+    INGEST_POOL,
+    PREDICTIONS_POOL,
+    command,
+    shell_step,
+    spark_step,
+    step_defaults,
+)
 
+from shoplake.forecasting.names import HORIZONS, LEARNED_MODELS
 from shoplake.settings import load_settings
 
 SETTINGS = load_settings()
 ZONE = ZoneInfo(SETTINGS.shop.time_zone)
-SIMULATED_PROFILES = ("local", "dev")
+SHORT = timedelta(seconds=SETTINGS.airflow.short_task_timeout)
+IS_SIMULATED = SETTINGS.profile in ("local", "dev")
 
 DOC = """
 ### The shop's day, from events to forecasts
 
 1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the
    `history_days` before it
-2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger
+2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger; beside the endless stream
+   it waits until that has read the topic to the end
 3. **build_gold**: the changed days of the gold tables
 4. **reconcile**: offsets = bronze = silver + duplicates + quarantine, or the run fails
-5. **publish** gold to the warehouse
-6. **train** weekly, or when there is no model yet
-7. **predict** the next week's demand
+5. **publish** gold to the warehouse: the asset `gold` changes, and the report is written
+6. **train** weekly, or when there is no model yet; else straight on
+7. **predict** the demand of the next day or week
 8. **analytics**, and one row in `ops.runs`
 
 A run repeated for the same day changes no gold row. The day is the shop's day of the run's logical date, at the latest
-yesterday: today is not complete.
+yesterday: today is not complete. Past days: `airflow backfill create --dag-id ecommerce_pipeline --from-date D
+--to-date D`. Where events are simulated this DAG comes paused: nobody wants invented events unasked. Unpaused, it runs
+the last complete day at once, and then every night.
+
+A step is tried again with growing delays, but not after a wrong setting (exit code 2) or a refused gate (3). A failed
+run, and one that is not done `airflow.deadline` seconds after it was queued, are told to the webhook.
 """
 
 
@@ -56,11 +75,15 @@ def day_seed(day: date) -> int:
 def training_is_due(day: str) -> bool:
     """Say whether to train: on the weekly training day, or when a model that may know this day is missing."""
     from shoplake.forecasting.artifact import find_cutoff
-    from shoplake.forecasting.names import LEARNED_MODELS
 
     as_of = date.fromisoformat(day)
     has_models = all(find_cutoff(SETTINGS.model_path, model, as_of) for model in LEARNED_MODELS)
     return not has_models or as_of.weekday() == SETTINGS.airflow.train_weekday
+
+
+def next_step_of_models(day: str) -> str:
+    """Give the task that follows publish: training, or straight on to the forecast."""
+    return "train" if training_is_due(day) else "predict"
 
 
 def history_is_due() -> bool:
@@ -69,6 +92,14 @@ def history_is_due() -> bool:
     from shoplake.lake.ledger import count_rows
 
     return count_rows(locate_lake(SETTINGS))["batches"] == 0
+
+
+def is_turn_of_history(ti: Any) -> bool:
+    """Say whether this run may look if the history is due: not while an earlier day's run may be simulating it.
+
+    The runs of a backfill go at the same time (`--max-active-runs`, 10 unless given), each with a history of its own.
+    """
+    return not history_is_due() or ti.get_previous_dagrun(state="running") is None
 
 
 def share_of_days(events: int, days: int, history_days: int) -> int:
@@ -91,12 +122,16 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=ZONE),
     catchup=False,
     max_active_runs=1,
+    is_paused_upon_creation=IS_SIMULATED,
     default_args=step_defaults(SETTINGS),
+    on_failure_callback=report_failed_run,
+    deadline=deadline_alert(SETTINGS),
     params={
         "events": Param(SETTINGS.airflow.events, type="integer", minimum=100, maximum=10_000_000,
                         description="Events of the history and the run's day together; a day alone gets its share"),
         "history_days": Param(SETTINGS.airflow.history_days, type="integer", minimum=0, maximum=3650,
                               description="Days simulated before the run's own on an empty lake"),
+        "horizon": Param("next_week", type="string", enum=list(HORIZONS), description="How far the forecast goes"),
     },
     user_defined_macros={
         "run_day": run_day, "days_before": days_before, "day_seed": day_seed, "share_of_days": share_of_days},
@@ -107,23 +142,27 @@ with DAG(
 
     drain = spark_step(SETTINGS, "drain", "spark/streaming_pipeline.py", "--drain", pool=INGEST_POOL)
     build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", pool=GOLD_POOL)
-    reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
-    publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"))
-    is_training_due = ShortCircuitOperator(
-        task_id="is_training_due", python_callable=training_is_due, op_args=[DAY],
-        ignore_downstream_trigger_rules=False)
+    reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"))
+    publish = shell_step(
+        "publish", command("python", "gcp/bigquery_client.py", "publish"), pool=GOLD_POOL, outlets=[GOLD])
+    is_training_due = BranchPythonOperator(
+        task_id="is_training_due", python_callable=next_step_of_models, op_args=[DAY])
     train = shell_step("train", command("python", "ml/train.py", "--as-of", DAY))
     predict = shell_step(
         "predict",
-        *(command("python", "ml/inference.py", "--as-of", DAY, "--model", model, "--horizon", "next_week", "--save-bq")
-          for model in ("seasonal_naive", "xgboost")),
-        trigger_rule="none_failed",
+        *(command("python", "ml/inference.py", "--as-of", DAY, "--model", model,
+                  "--horizon", "{{ params.horizon }}", "--save-bq") for model in ("seasonal_naive", "xgboost")),
+        pool=PREDICTIONS_POOL, trigger_rule="none_failed_min_one_success",
     )
-    analytics = shell_step("analytics", command("python", "sql/run_analytics.py"))
+    analytics = shell_step("analytics", command("python", "sql/run_analytics.py"), execution_timeout=SHORT)
     record_run = shell_step("record_run", command(
-        "python", "utils/record_run.py", "--run-id", "{{ run_id }}", "--dag-id", "{{ dag.dag_id }}", "--day", DAY))
+        "python", "utils/record_run.py", "--run-id", "{{ run_id }}", "--dag-id", "{{ dag.dag_id }}", "--day", DAY),
+        execution_timeout=SHORT)
 
-    if SETTINGS.profile in SIMULATED_PROFILES:
+    if IS_SIMULATED:
+        wait_for_turn = PythonSensor(
+            task_id="wait_for_turn", python_callable=is_turn_of_history, mode="reschedule", poke_interval=10,
+            timeout=SETTINGS.airflow.task_timeout)
         is_history_due = ShortCircuitOperator(
             task_id="is_history_due", python_callable=history_is_due, ignore_downstream_trigger_rules=False)
         simulate_history = shell_step("simulate_history", simulation(
@@ -131,5 +170,7 @@ with DAG(
             "days_before(run_day(dag_run), 1)"))
         simulate_day = shell_step(
             "simulate_day", simulation("1", "run_day(dag_run)", "run_day(dag_run)"), trigger_rule="none_failed")
-        is_history_due >> simulate_history >> simulate_day >> drain
-    drain >> build_gold >> reconcile >> publish >> is_training_due >> train >> predict >> analytics >> record_run
+        wait_for_turn >> is_history_due >> simulate_history >> simulate_day >> drain
+    drain >> build_gold >> reconcile >> publish >> is_training_due
+    is_training_due >> train >> predict
+    is_training_due >> predict >> analytics >> record_run

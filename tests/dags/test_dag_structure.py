@@ -18,7 +18,7 @@ import pytest
 from shoplake.settings import PROJECT_ROOT
 
 DAG_FILE = PROJECT_ROOT / "airflow" / "dags" / "ecommerce_pipeline_dag.py"
-ORDER = ["is_history_due", "simulate_history", "simulate_day", "drain", "build_gold", "reconcile", "publish",
+ORDER = ["wait_for_turn", "is_history_due", "simulate_history", "simulate_day", "drain", "build_gold", "reconcile", "publish",
          "is_training_due", "train", "predict", "analytics", "record_run"]
 
 
@@ -31,7 +31,9 @@ def test_the_steps_stand_in_the_designs_order(module: dict[str, Any]) -> None:
     dag = module["dag"]
     assert [task.task_id for task in dag.topological_sort()] == ORDER
     for before, after in pairwise(ORDER):
-        assert dag.get_task(before).downstream_task_ids == {after}
+        assert after in dag.get_task(before).downstream_task_ids
+    assert dag.get_task("is_training_due").downstream_task_ids == {"train", "predict"}, "a day without training"
+    assert sum(len(task.downstream_task_ids) for task in dag.tasks) == len(ORDER), "no other way"
 
 
 def test_every_command_runs_a_shell_that_exists(module: dict[str, Any]) -> None:
