@@ -289,9 +289,10 @@ def test_a_wrong_value_is_refused_before_anything_is_made(names_only: Path, vari
 
 @needs_terraform
 @pytest.mark.parametrize("variable", [
-    "subnet_cidr=192.168.0.0/20", "composer_image_version=composer-3-airflow-3.3.1-build.2", "stream_cluster_count=1",
-    f'images={{"ml":"host/ml@sha256:{"0" * 64}"}}', "kafka_secret_version=3", "billing_account=012345-6789AB-CDEF01",
-    "github_repository=a-shop/shop.lake",
+    "subnet_cidr=192.168.0.0/20", "composer_image_version=composer-3-airflow-3.3.1-build.2",
+    "stream_cluster_count=1", f'images={{"ml":"host/ml@sha256:{"0" * 64}"}}',
+    "kafka_secret_version=3", "github_repository=a-shop/shop.lake",
+    "billing_account=012345-6789AB-CDEF01",  # pragma: allowlist secret
 ])
 def test_a_right_value_is_taken(names_only: Path, variable: str) -> None:
     assert apply(names_only, "dev", variable)[0] == ""
