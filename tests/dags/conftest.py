@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -13,12 +12,10 @@ GOOGLE_MODULE = "airflow.providers.google.cloud.operators.dataproc"
 MESSAGING_MODULE = "airflow.providers.common.messaging.triggers.msg_queue"
 
 
-def pytest_configure() -> None:
-    """Keep Airflow, which reads these when it is imported first, away from the machine's own home."""
-    import tempfile
-
-    os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="shoplake-airflow-")
-    os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+# Airflow reads these when it is imported first; the tests' processes keep away from the machine's own home.
+_HOME = TemporaryDirectory(prefix="shoplake-airflow-")
+os.environ["AIRFLOW_HOME"] = _HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
 @pytest.fixture
