@@ -1,9 +1,13 @@
 """The services of docker-compose.yml, outside containers: each one's very command and environment, addresses moved."""
 
+import fnmatch
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +36,10 @@ class Compose:
     services: Mapping[str, Mapping[str, Any]]
     moved: dict[str, str] = field(default_factory=dict)
 
+    def also(self, moved: Mapping[str, str]) -> "Compose":
+        """Give it with more moved; these come first."""
+        return Compose(self.services, {**moved, **{key: to for key, to in self.moved.items() if key not in moved}})
+
     def move(self, text: str) -> str:
         """Replace container paths and addresses."""
         for inside, outside in self.moved.items():
@@ -43,20 +51,25 @@ class Compose:
         return [self.move(word) for word in self.services[name]["command"]]
 
     def environment(self, name: str) -> dict[str, str]:
-        """Give a service's environment over the machine's, without what the machine sets of ours or of Airflow's."""
+        """Give a service's environment over the machine's, with its image's PATH and without what is set of ours."""
         machine = {key: value for key, value in os.environ.items()
                    if not key.startswith((ENV_PREFIX, "AIRFLOW", "JUPYTER", "PYTEST"))}
         own = {key: self.move(value) for key, value in self.services[name].get("environment", {}).items()}
-        return {**machine, **own}
+        return {**machine, "PATH": f"{self.working_folder}/.venv/bin{os.pathsep}{machine['PATH']}", **own}
+
+    @property
+    def working_folder(self) -> Path:
+        """Give what stands for the images' WORKDIR."""
+        return Path(self.moved.get(IN_THE_IMAGE, PROJECT_ROOT))
 
     def run(self, name: str, *command: str) -> "subprocess.CompletedProcess[str]":
         """Run a one-shot service, or another command in a service's environment."""
-        return subprocess.run(
-            command or self.command(name), cwd=PROJECT_ROOT, env=self.environment(name), capture_output=True, text=True)
+        return subprocess.run(command or self.command(name), cwd=self.working_folder, env=self.environment(name),
+                              capture_output=True, text=True)
 
     def start(self, name: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start a service, as a process group of its own."""
-        return subprocess.Popen(self.command(name), cwd=PROJECT_ROOT, env=self.environment(name), stdout=log,
+        return subprocess.Popen(self.command(name), cwd=self.working_folder, env=self.environment(name), stdout=log,
                                 stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def check_health(self, name: str) -> "subprocess.CompletedProcess[str]":
@@ -110,7 +123,9 @@ def moved(compose: Compose, tmp_path_factory: pytest.TempPathFactory, free_port:
         ":29093": f":{free_port()}",
         ":29092": f":{internal}", "/29092": f"/{internal}",
         ":9092": f":{host}", "/9092": f"/{host}",
-        "8501": str(free_port()),
+        "airflow-apiserver": processes.HOST,
+        "8080": (airflow := str(free_port())), "8081": airflow,
+        "8501": str(free_port()), "8888": str(free_port()), "5000": str(free_port()),
     })
 
 
@@ -142,7 +157,7 @@ def kafka(
     run_until_the_end: Callable[["subprocess.Popen[bytes]"], None],
 ) -> Kafka:
     """Start the service kafka: its image's own program makes the properties from the KAFKA_ variables."""
-    places: Installation = locate_installation(Path(shutil.which("python") or "").parents[1])
+    places: Installation = locate_installation(Path(sys.prefix))
     java = [str(find_java(os.environ, places.bundled_java).java.command), "-Xmx512m", "-XX:TieredStopAtLevel=1",
             "-cp", f"{places.kafka_jars}/*"]
     folder = tmp_path_factory.mktemp("kafka-image")
@@ -165,3 +180,91 @@ def kafka(
     moved.wait_until_healthy("kafka", process, log, 60)
     advertised = dict(entry.split("://") for entry in environment["KAFKA_ADVERTISED_LISTENERS"].split(","))
     return Kafka(advertised["INTERNAL"], advertised["HOST"])
+
+
+@pytest.fixture(scope="session")
+def build_outside(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Give `build(dockerfile, target)`: what the Dockerfile's steps make, in the folder that stands for `/`."""
+
+    def build(dockerfile: str, target: str) -> Path:
+        root = tmp_path_factory.mktemp(target)
+        stages = read_stages(PROJECT_ROOT / "docker" / dockerfile)
+        chain = [target]
+        while (base := stages[chain[0]][0]) in stages:
+            chain.insert(0, base)
+        replay([step for name in chain for step in stages[name][1]], root)
+        return root
+
+    return build
+
+
+def read_stages(dockerfile: Path) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Read a Dockerfile: each stage's base, and its instructions with their text."""
+    lines = [line for line in dockerfile.read_text().splitlines() if not line.strip().startswith("#")]
+    stages: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    steps: list[tuple[str, str]] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        word, _, text = line.partition(" ")
+        if word == "FROM":
+            base, _, name = text.partition(" AS ")
+            steps = []
+            stages[name] = (base, steps)
+        elif word:
+            steps.append((word, text))
+    return stages
+
+
+def replay(steps: list[tuple[str, str]], root: Path) -> None:
+    """Do the steps in `root`; the packages and users of the system are the machine's own."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith((ENV_PREFIX, "VIRTUAL_ENV"))}
+    environment["PATH"] = os.pathsep.join(
+        folder for folder in environment["PATH"].split(os.pathsep) if not (Path(folder) / "activate").exists())
+    place = root
+    for word, text in steps:
+        text = re.sub(r"(?<![\w/.])/(opt|data|secrets|mlflow)\b", rf"{root}/\1", text)
+        if word == "WORKDIR":
+            place = Path(text)
+            place.mkdir(parents=True, exist_ok=True)
+        elif word == "ENV":
+            for pair in shlex.split(text):
+                key, _, value = pair.partition("=")
+                environment[key] = value.replace("$PATH", environment["PATH"])
+            environment.pop("UV_LINK_MODE", None)  # only a layer needs copies
+        elif word == "COPY":
+            *sources, target = (part for part in text.split() if not part.startswith("--"))
+            copy_context(sources, place / target)
+        elif word == "RUN" and "useradd" not in text:
+            command = re.sub(r"--mount=\S+", "", text)
+            done = subprocess.run(["sh", "-c", command], cwd=place, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def copy_context(sources: list[str], target: Path) -> None:
+    """Copy files of the project as COPY does: all of them for `.`, but what .dockerignore names."""
+    for source in sources:
+        if source != ".":
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(PROJECT_ROOT / source, target)
+            continue
+        listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=PROJECT_ROOT,
+                                capture_output=True, text=True, check=True).stdout.splitlines()
+        for name in listed:
+            if not is_ignored(name) and (PROJECT_ROOT / name).is_file():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(PROJECT_ROOT / name, target / name)
+
+
+def is_ignored(name: str) -> bool:
+    """Say whether .dockerignore keeps a file of the project out of the images."""
+    lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    parts = Path(name).parts
+    heads = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return any(fnmatch.fnmatchcase(head, pattern) or fnmatch.fnmatchcase(f"/{head}", pattern.replace("**", "*"))
+               for head in heads for pattern in patterns)
+
+
+@pytest.fixture(scope="session")
+def left_out() -> Callable[[str], bool]:
+    """Give `left_out(name)`: whether .dockerignore keeps a file of the project out of the images."""
+    return is_ignored

@@ -1,10 +1,10 @@
 """What can be known of docker/ without a Docker engine: the files hold to their schemas and to the house's rules."""
 
-import fnmatch
 import json
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,7 +187,7 @@ def test_airflow_is_as_the_one_of_make_up(data_dir: Path) -> None:
                        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"}
 
 
-def test_every_file_that_a_service_names_is_in_the_image() -> None:
+def test_every_file_that_a_service_names_is_in_the_image(left_out: Callable[[str], bool]) -> None:
     named: set[str] = set()
     for service in SERVICES.values():
         if "build" in service:
@@ -197,29 +197,15 @@ def test_every_file_that_a_service_names_is_in_the_image() -> None:
             named |= set(re.findall(r"(?<![\w/.])(?:docker|kafka|dashboard|airflow|notebooks)(?:/[\w.]+)+", text))
     assert {"docker/make_secrets.sh", "docker/is_healthy.sh", "kafka/broker.py", "airflow/pools.json",
             "dashboard/app.py", "airflow/dags"} <= named
-    ignored = read_ignored()
-    assert [name for name in named if not (PROJECT_ROOT / name).exists() or is_ignored(name, ignored)] == []
+    assert [name for name in named if not (PROJECT_ROOT / name).exists() or left_out(name)] == []
 
 
-def read_ignored() -> list[str]:
-    lines = (PROJECT_ROOT / ".dockerignore").read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def is_ignored(name: str, patterns: list[str]) -> bool:
-    parts = Path(name).parts
-    heads = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    return any(fnmatch.fnmatchcase(head, pattern) or fnmatch.fnmatchcase(f"/{head}", pattern.replace("**", "*"))
-               for head in heads for pattern in patterns)
-
-
-def test_the_image_has_no_history_data_or_tests() -> None:
-    ignored = read_ignored()
+def test_the_image_has_no_history_data_or_tests(left_out: Callable[[str], bool]) -> None:
     for name in (".git/HEAD", ".venv/bin/python", "data/lake/x", "tests/conftest.py", "shoplake/__pycache__/x.pyc",
                  "shoplake.egg-info/x", "docker/.env", ".mypy_cache/x"):
-        assert is_ignored(name, ignored), name
+        assert left_out(name), name
     for name in ("shoplake/settings.py", "configs/config.yaml", "spark/ivy.xml", "requirements.txt", "sql/a.sql"):
-        assert not is_ignored(name, ignored), name
+        assert not left_out(name), name
 
 
 def test_every_image_begins_with_the_same_stage() -> None:
@@ -243,12 +229,11 @@ def test_a_dockerfile_is_pinned_and_not_root(file: Path) -> None:
 
 
 @each_dockerfile
-def test_what_is_copied_is_there(file: Path) -> None:
-    ignored = read_ignored()
+def test_what_is_copied_is_there(file: Path, left_out: Callable[[str], bool]) -> None:
     sources = [word for line in re.findall(r"^COPY (.+)", file.read_text(), re.MULTILINE)
                for word in line.split()[:-1] if not word.startswith("--")]
     assert "requirements.txt" in sources
-    assert [name for name in sources if not (PROJECT_ROOT / name).exists() or is_ignored(name, ignored)] == []
+    assert [name for name in sources if not (PROJECT_ROOT / name).exists() or left_out(name)] == []
 
 
 @pytest.mark.parametrize("name", ["jupyter", "mlflow"])
