@@ -32,7 +32,8 @@ SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "dashboard", "gcp", "utils")
 TOKEN_USER = "oauth2accesstoken"  # noqa: S105  # a name; the token is its password
 # By which Composer refuses an update that would change nothing.
 UNCHANGED = "No change in configuration"
-NOT_DEPLOYED = r".*__pycache__/.*|terraform/.*"
+# Neither copied nor deleted; airflow_monitoring.py is the DAG by which Composer watches its own health.
+LEFT_ALONE = r".*__pycache__/.*|terraform/.*|airflow_monitoring\.py"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,7 +98,7 @@ def mirror(purpose: str, folder: str, target: str) -> Step:
     """Make the bucket's folder hold what the checkout's holds, and nothing else."""
     return Step(purpose, (
         "gcloud", "storage", "rsync", "--recursive", "--delete-unmatched-destination-objects",
-        f"--exclude={NOT_DEPLOYED}", folder, target))
+        f"--exclude={LEFT_ALONE}", folder, target))
 
 
 def update(gcp: GcpSettings, purpose: str, flag: str, value: str) -> Step:

@@ -5,6 +5,7 @@ Google and Docker are not to be had here: programs of their names write down how
 
 import json
 import os
+import re
 import runpy
 import shlex
 import shutil
@@ -149,6 +150,16 @@ def test_the_dags_come_last_and_after_the_package_that_they_import(programs: Pro
     publication = next(at for at, line in enumerate(words) if line.startswith("uv publish"))
     assert publication < package < len(words) - 1
     assert words[-1].endswith("airflow/dags gs://shoplake-prod-composer/dags")
+
+
+def test_composers_own_dag_is_left_alone(programs: Programs) -> None:
+    assert MAINS["deploy_composer"](["--env", "dev", "--wheel", str(WHEEL)]) == 0
+    mirrors = [call["words"] for call in programs.calls if "rsync" in call["words"]]
+    excluded = {word.removeprefix("--exclude=") for words in mirrors for word in words if word.startswith("--exclude=")}
+    (pattern,) = excluded
+    assert all(re.match(pattern, name) for name in ("airflow_monitoring.py", "__pycache__/a.pyc", "terraform/main.tf"))
+    own = [path.name for path in (PROJECT_ROOT / "airflow").rglob("*.py")]
+    assert [name for name in own if re.match(pattern, name)] == []
 
 
 def test_every_command_runs_in_the_checkout(programs: Programs) -> None:
