@@ -67,10 +67,10 @@ class Compose:
         return subprocess.run(command or self.command(name), cwd=self.working_folder, env=self.environment(name),
                               capture_output=True, text=True)
 
-    def start(self, name: str, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-        """Start a service, as a process group of its own."""
-        return subprocess.Popen(self.command(name), cwd=self.working_folder, env=self.environment(name), stdout=log,
-                                stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+    def start(self, name: str, log: IO[bytes], *more: str) -> "subprocess.Popen[bytes]":
+        """Start a service, as a process group of its own; `more` words are what only this machine needs."""
+        return subprocess.Popen([*self.command(name), *more], cwd=self.working_folder, env=self.environment(name),
+                                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def check_health(self, name: str) -> "subprocess.CompletedProcess[str]":
         """Run a service's own health check once."""
@@ -183,11 +183,13 @@ def kafka(
 
 
 @pytest.fixture(scope="session")
-def build_outside(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+def build_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], Path]]:
     """Give `build(dockerfile, target)`: what the Dockerfile's steps make, in the folder that stands for `/`."""
+    built = []
 
     def build(dockerfile: str, target: str) -> Path:
         root = tmp_path_factory.mktemp(target)
+        built.append(root)
         stages = read_stages(PROJECT_ROOT / "docker" / dockerfile)
         chain = [target]
         while (base := stages[chain[0]][0]) in stages:
@@ -195,7 +197,9 @@ def build_outside(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, st
         replay([step for name in chain for step in stages[name][1]], root)
         return root
 
-    return build
+    yield build
+    for root in built:
+        shutil.rmtree(root, ignore_errors=True)  # gigabytes, which pytest would keep for three sessions
 
 
 def read_stages(dockerfile: Path) -> dict[str, tuple[str, list[tuple[str, str]]]]:

@@ -5,6 +5,7 @@ that .dockerignore keeps out.
 """
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -40,12 +41,12 @@ def spark_image(with_secrets: "Compose", build_outside: Callable[[str, str], Pat
     return with_secrets.also({"/opt/shoplake": str(project)})
 
 
-def start(compose: "Compose", name: str, folder: Path, keep: Keep, seconds: float = 120) -> "subprocess.Popen[bytes]":
+def start(compose: "Compose", name: str, folder: Path, keep: Keep, *more: str) -> "subprocess.Popen[bytes]":
     log = folder / f"{name}.log"
     with log.open("wb") as output:
-        process = compose.start(name, output)
+        process = compose.start(name, output, *more)
     keep(process)
-    compose.wait_until_healthy(name, process, log, seconds)
+    compose.wait_until_healthy(name, process, log, 180)
     return process
 
 
@@ -76,7 +77,8 @@ def test_the_stream_of_the_image_takes_in_what_the_host_sent(
 def test_jupyter_wants_its_token_and_serves_the_tour(
     spark_image: "Compose", tmp_path: Path, run_until_the_end: Keep,
 ) -> None:
-    process = start(spark_image, "spark", tmp_path, run_until_the_end)
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []  # the image's user is not
+    process = start(spark_image, "spark", tmp_path, run_until_the_end, *as_root)
     address = f"http://127.0.0.1:{spark_image.moved['8888']}"
     assert httpx.get(f"{address}/api/contents").status_code == 403
     token = Path(spark_image.move("/secrets/jupyter/token")).read_text()
