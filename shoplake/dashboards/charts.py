@@ -8,6 +8,7 @@ zone.
 import math
 from collections.abc import Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import altair as alt
@@ -22,6 +23,7 @@ WARM = "#d97706"
 NEUTRAL = "#64748b"
 SERIES = (ACCENT, WARM, "#6366f1", "#db2777", "#65a30d", "#0284c7")
 SOLD = "sold"
+OTHERS = "all others"  # as live_hours.sql names them
 _UTC = alt.Scale(type="utc")
 _FADED = 0.45
 MAX_BARS = 30
@@ -39,18 +41,20 @@ def draw_windows(rows: pa.Table, currency: str) -> Spec:
 
 
 def draw_hours(rows: pa.Table, currency: str) -> Spec:
-    """Draw net revenue of each hour, stacked by category, the largest category at the bottom."""
+    """Draw net revenue of each hour, stacked by category, the largest category at the bottom, all others on top."""
+    totals: dict[str, Decimal] = {}
+    for row in rows.to_pylist():
+        totals[row["category"]] = totals.get(row["category"], Decimal(0)) + row["net_amount"]
+    order = sorted(totals, key=lambda category: (category == OTHERS, -totals[category]))
     values = [{
         **_span(row), "net": float(row["net_amount"]), "Category": row["category"],
+        "place": order.index(row["category"]),
         "Net revenue": write_amount(row["net_amount"], currency), "Orders": f"{row['order_count']:,}",
     } for row in rows.to_pylist()]
-    totals: dict[str, float] = {}
-    for value in values:
-        totals[value["Category"]] = totals.get(value["Category"], 0) + value["net"]
-    order = sorted(totals, key=lambda category: -totals[category])
     return _draw(
         values, alt.MarkDef("bar", orient="vertical"), height=300, x=_start(), x2="end:T", y=_net(),
-        color=_colour("Category", order), tooltip=_tips("Window", "Category", "Net revenue", "Orders"))
+        color=_colour("Category", order), order=alt.Order("place:Q"),
+        tooltip=_tips("Window", "Category", "Net revenue", "Orders"))
 
 
 def draw_days(rows: pa.Table, currency: str, open_day: date | None) -> Spec:
@@ -191,12 +195,13 @@ def _days_axis() -> alt.X:
 
 
 def _colour(field: str, order: Sequence[str]) -> alt.Color:
-    return alt.Color(f"{field}:N", sort=list(order), legend=_legend(), scale=alt.Scale(
-        domain=list(order), range=[*_palette(len(order))]))
+    colours = [NEUTRAL if name == OTHERS else colour for name, colour in zip(order, _palette(len(order)), strict=True)]
+    scale = alt.Scale(domain=list(order), range=colours)
+    return alt.Color(f"{field}:N", sort=list(order), legend=_legend(), scale=scale)
 
 
 def _palette(count: int) -> tuple[str, ...]:
-    return tuple(SERIES[place] if place < len(SERIES) else NEUTRAL for place in range(count))
+    return (*SERIES, *[NEUTRAL] * count)[:count]
 
 
 def _legend() -> alt.Legend:

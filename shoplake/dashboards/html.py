@@ -8,6 +8,7 @@ from html import escape
 from shoplake.dashboards.blocks import Figure, Figures, Listing, Notice
 from shoplake.dashboards.charts import ACCENT, WARM
 
+_SHORT = 24  # characters that stay on one line: dates, times, names
 STYLE = f"""
 .sl {{ --accent: {ACCENT}; --warm: {WARM}; --bad: #dc2626; font-variant-numeric: tabular-nums; }}
 .sl-origin {{ opacity: .75; font-size: .85rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }}
@@ -31,6 +32,7 @@ STYLE = f"""
   color-mix(in srgb, currentColor 13%, transparent); vertical-align: top; }}
 .sl td {{ max-width: 26rem; overflow-wrap: break-word; }}
 .sl th.sl-number, .sl td.sl-number {{ text-align: right; white-space: nowrap; }}
+.sl td.sl-short {{ white-space: nowrap; }}
 .sl-bar {{ background: linear-gradient(to left, color-mix(in srgb, var(--accent) 30%, transparent) var(--share),
   transparent var(--share)); }}
 .sl summary {{ cursor: pointer; }} .sl summary .sl-title {{ display: inline; }}
@@ -88,7 +90,8 @@ def _write_cell(listing: Listing, row: int, place: int, text: str) -> str:
     if listing.bar and listing.bar[0] == place:
         share = f"{listing.bar[1][row]:.1%}"
         return f'<td class="sl-number sl-bar" style="--share:{share}">{escape(text)}</td>'
-    return f"<td{_class_of(listing, place)}>{escape(text)}</td>"
+    name = "sl-number" if place in listing.numbers else "sl-short" if len(text) <= _SHORT else ""
+    return f'<td class="{name}">{escape(text)}</td>'
 
 
 def _class_of(listing: Listing, place: int) -> str:

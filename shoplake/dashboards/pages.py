@@ -69,24 +69,28 @@ def sales_page(board: Board, now: datetime, days: int = 28) -> Page:
     if board.changed_at(DAILY_SALES.name) is None:
         return Page("Sales", origin, notices)
     newest = board.ask("daily_revenue").day("to_date")
-    first = str(newest - timedelta(days=days - 1))
-    daily = board.ask("daily_revenue", from_date=first).rows
-    growth = board.ask("category_growth", from_date=first, to_date=str(newest)).rows
-    top = board.ask("top_selling_products", from_date=first, to_date=str(newest)).rows
+    first = newest - timedelta(days=days - 1)
+    period = {"from_date": str(first), "to_date": str(newest)}
+    daily, growth, top = (
+        board.ask(query, **period).rows for query in ("daily_revenue", "category_growth", "top_selling_products"))
+    before = board.ask(
+        "daily_revenue", from_date=str(first - timedelta(days=days)), to_date=str(first - timedelta(days=1))).rows
+    # A history that starts within the days before would make any growth look large.
+    base = f"the {days} days before" if before.num_rows == days else f"{before.num_rows} of the {days} days before"
     open_day = newest if newest >= _shop_day(board, now) else None
     if open_day:
         notices = (*notices, Notice("info", f"{open_day} is not over: its figures are so far."))
     span = f"{days} days until {newest}"
     return Page("Sales", origin, (
         *notices,
-        _sales_figures(daily, growth, days, board.currency),
+        _sales_figures(daily, before, days, base, board.currency),
         Graph(f"Net revenue by shop day, {board.currency}, {span}",
               charts.draw_days(daily, board.currency, open_day)),
         list_table("Days", daily, {
             "event_date": "Day", "order_count": "Orders", "units": "Units", "gross_amount": "Gross",
             "cancelled_amount": "Cancelled", "net_amount": "Net", "net_growth_day": "In a day",
             "net_growth_week": "In a week"}, board.currency, is_folded=True),
-        Graph(f"Growth of categories: net revenue of {days} days against the {days} before",
+        Graph(f"Growth of categories: net revenue of {days} days against {base}",
               charts.draw_growth(growth, board.currency)),
         list_table("Categories", growth.slice(0, _LISTED_CATEGORIES), {
             "category": "Category", "units": "Units", "net_amount": "Net revenue", "net_amount_before": "Before",
@@ -233,14 +237,13 @@ def _live_figures(windows: pa.Table, until: datetime, currency: str) -> Figures:
     ))
 
 
-def _sales_figures(daily: pa.Table, growth: pa.Table, days: int, currency: str) -> Figures:
+def _sales_figures(daily: pa.Table, before: pa.Table, days: int, base: str, currency: str) -> Figures:
     rows = daily.to_pylist()
     net, orders, units = (_sum(rows, column) for column in ("net_amount", "order_count", "units"))
-    before = _sum(growth.to_pylist(), "net_amount_before")
     gross, cancelled = _sum(rows, "gross_amount"), _sum(rows, "cancelled_amount")
     share = f"{cancelled / gross:.1%} of gross" if gross else ""
     return Figures((
-        compare("Net revenue", write_amount(net, currency), net, before, f"the {days} days before"),
+        compare("Net revenue", write_amount(net, currency), net, _sum(before.to_pylist(), "net_amount"), base),
         Figure("Orders", f"{orders:,}", f"{len(rows)} of {days} days with events"),
         Figure("Units", f"{units:,}", f"{units / orders:.2f} an order" if orders else ""),
         Figure("Cancelled", write_amount(cancelled, currency), share),
@@ -250,7 +253,8 @@ def _sales_figures(daily: pa.Table, growth: pa.Table, days: int, currency: str) 
 def _list_accuracy(accuracy: pa.Table, currency: str) -> Block:
     if accuracy.num_rows == 0:
         return Notice("info", "No day that was forecast has sales yet, so there is no accuracy to show.")
-    return list_table("Accuracy of the forecasts of the last 28 days (lower is better)", accuracy, {
+    title = "Accuracy by product and day, last 28 days (WAPE: lower is better, bias: nearer to 0)"
+    return list_table(title, accuracy, {
         "model": "Model", "day_count": "Days", "predicted_units": "Expected units", "actual_units": "Sold units",
         "wape": "WAPE", "bias": "Bias"}, currency)
 

@@ -86,9 +86,9 @@ def test_names_from_outside_stay_text_on_every_page(fill_lake: FillLake, open_pa
 def test_the_days_chosen_change_the_sums(fill_lake: FillLake, open_page: OpenPage) -> None:
     fill_lake()
     app = open_page("sales")
-    assert "Growth of categories: net revenue of 28 days against the 28 before" in text_of(app)
+    assert "Growth of categories: net revenue of 28 days against 0 of the 28 days before" in text_of(app)
     app.button_group(key="days").set_value(7).run()
-    assert "Growth of categories: net revenue of 7 days against the 7 before" in text_of(app)
+    assert "Growth of categories: net revenue of 7 days against 0 of the 7 days before" in text_of(app)
 
 
 def test_a_forecast_can_be_chosen_for_a_category_and_any_product(

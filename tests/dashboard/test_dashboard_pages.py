@@ -90,6 +90,8 @@ def test_hours_name_the_largest_categories_and_sum_up_the_others(fill_lake: Fill
     hours = values_of(live_page(board, now()), "Net revenue by hour")
     assert {value["Category"]: value["Net revenue"] for value in hours} == {
         "h": "£8.00", "g": "£7.00", "f": "£6.00", "e": "£5.00", "d": "£4.00", "c": "£3.00", "all others": "£3.00"}
+    order = sorted(hours, key=lambda value: value["place"])
+    assert [value["Category"] for value in order] == ["h", "g", "f", "e", "d", "c", "all others"]
     assert {value["start"] for value in hours} == {"2026-03-10T11:00:00Z"}  # the day before is out of the 24 hours
 
 
@@ -110,6 +112,24 @@ def test_sales_figures_are_sums_of_the_days_chosen(fill_lake: FillLake, board: B
     assert values_of(page, "Growth")[0]["Growth"] == "+50.0%"
     one_day = sales_page(board, now(), days=1)
     assert figures_of(one_day)["Orders"] == "4"
+
+
+def test_growth_says_when_the_days_before_are_not_all_there(
+    fill_lake: FillLake, board: Board, shop: Shop, write_table: WriteTable, data_dir: Path,
+) -> None:
+    fill_lake()
+    page = sales_page(board, now(), days=7)
+    assert next(block for block in page.blocks if isinstance(block, Figures)).items[0].note == (
+        "nothing to compare with in 0 of the 7 days before")
+    net = sales_page(board, now(), days=1)
+    figure = next(block for block in net.blocks if isinstance(block, Figures)).items[0]
+    # 89.50 on the 9th, 34.50 on the 8th
+    assert (figure.note, figure.trend) == ("+159.4% on the 1 days before", "up")
+    old = {**shop[DAILY_SALES.name][0], "event_date": date(2026, 3, 2), "net_amount": Decimal(100)}
+    write_table(Lake(str(data_dir / "lake")), DAILY_SALES, [*shop[DAILY_SALES.name], old])
+    page = sales_page(board, now(), days=7)
+    assert next(block for block in page.blocks if isinstance(block, Figures)).items[0].note == (
+        "+43.8% on 1 of the 7 days before")
 
 
 def test_a_day_that_is_not_over_says_so(fill_lake: FillLake, board: Board) -> None:
