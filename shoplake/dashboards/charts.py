@@ -191,7 +191,7 @@ def _start() -> alt.X:
 def _days_axis() -> alt.X:
     # A bar stands over its label, as a line's point does.
     return alt.X("utcyearmonthdate(day):T", title=None, scale=_UTC, bandPosition=0,
-                 axis=alt.Axis(format="%d %b", grid=False, labelOverlap=True, labelFlush=False))
+                 axis=alt.Axis(format="%d %b", grid=False, labelOverlap=True, labelBound=True))
 
 
 def _colour(field: str, order: Sequence[str]) -> alt.Color:
