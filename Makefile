@@ -88,6 +88,8 @@ lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add
 	$(COMPILE) pyproject.toml --extra platform -c requirements-dev.txt -o requirements.txt
 	$(COMPILE) docker/requirements-jupyter.in -c requirements-dev.txt -o docker/requirements-jupyter.txt
 	$(COMPILE) docker/requirements-mlflow.in -o docker/requirements-mlflow.txt
+	@# As old as the image of Composer that the DAGs target.
+	$(COMPILE) airflow/requirements-composer.in --exclude-newer 2026-08-31 -o airflow/requirements-composer.txt
 	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
 	@for file in requirements.txt requirements-dev.txt; do \
 		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done

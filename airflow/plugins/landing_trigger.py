@@ -64,6 +64,7 @@ def watch_landing(landing: Asset, settings: Settings) -> Asset:
     from airflow.providers.common.messaging.triggers.msg_queue import MessageQueueTrigger
 
     queue = MessageQueueTrigger(
-        scheme="google+pubsub", project_id=settings.gcp.project_id, subscription=sources.landing_subscription,
+        scheme="google+pubsub", gcp_conn_id="google_cloud_default", project_id=settings.gcp.project_id,
+        subscription=sources.landing_subscription,
         ack_messages=True, max_messages=100, poke_interval=float(sources.landing_poll))
     return Asset(landing.name, uri=landing.uri, watchers=[AssetWatcher("landing_bucket", trigger=queue)])
