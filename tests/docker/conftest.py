@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 import pytest
 import yaml
 
@@ -24,6 +26,7 @@ from shoplake.settings import ENV_PREFIX, PROJECT_ROOT
 
 FILE = PROJECT_ROOT / "docker" / "docker-compose.yml"
 IN_THE_IMAGE = "/opt/shoplake"
+UV = Path(sys.prefix) / "bin" / "uv"
 # What Kafka's image brings, as far as its configuring program wants it; the broker must not become node 7.
 LOGGING = "Configuration: {Appenders: {}, Loggers: {Root: {level: WARN, AppenderRef: []}, Logger: []}}\n"
 IMAGE_DEFAULTS = {"server.properties": "node.id=7\n", "log4j2.yaml": LOGGING, "tools-log4j2.yaml": LOGGING}
@@ -134,13 +137,21 @@ def run_until_the_end() -> Iterator[Callable[["subprocess.Popen[bytes]"], None]]
     """Give `keep(process)`: at the session's end the process and all that it started are ended."""
     kept: list[subprocess.Popen[bytes]] = []
     yield kept.append
-    for process in reversed(kept):
-        for wish in (signal.SIGTERM, signal.SIGKILL):
-            try:
+    for wish, seconds in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        for process in kept:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, wish)
-                process.wait(20)
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
+        psutil.wait_procs([one for process in kept for one in processes_of(process.pid)], timeout=seconds)
+
+
+def processes_of(group: int) -> list[psutil.Process]:
+    """Give the processes of a group that still run."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 @dataclass(frozen=True)
@@ -239,6 +250,8 @@ def replay(steps: list[tuple[str, str]], root: Path) -> None:
             copy_context(sources, place / target)
         elif word == "RUN" and "useradd" not in text:
             command = re.sub(r"--mount=\S+", "", text)
+            # The same pins, from the cache that this machine has.
+            command = command.replace(".venv/bin/python -m pip install", f"{UV} pip install --python .venv/bin/python")
             done = subprocess.run(["sh", "-c", command], cwd=place, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
