@@ -94,12 +94,13 @@ def history_is_due() -> bool:
     return count_rows(locate_lake(SETTINGS))["batches"] == 0
 
 
-def is_turn_of_history(ti: Any) -> bool:
-    """Say whether this run may look if the history is due: not while an earlier day's run may be simulating it.
+def is_turn(ti: Any) -> bool:
+    """Say whether no earlier day's run is running.
 
-    The runs of a backfill go at the same time (`--max-active-runs`, 10 unless given), each with a history of its own.
+    The runs of a backfill go at the same time (`--max-active-runs`, 10 unless given), but a forecast must know the day
+    before it, and one run alone makes the history.
     """
-    return not history_is_due() or ti.get_previous_dagrun(state="running") is None
+    return ti.get_previous_dagrun(state="running") is None
 
 
 def share_of_days(events: int, days: int, history_days: int) -> int:
@@ -159,10 +160,10 @@ with DAG(
         "python", "utils/record_run.py", "--run-id", "{{ run_id }}", "--dag-id", "{{ dag.dag_id }}", "--day", DAY),
         execution_timeout=SHORT)
 
+    wait_for_turn = PythonSensor(
+        task_id="wait_for_turn", python_callable=is_turn, mode="reschedule", poke_interval=10,
+        timeout=timedelta(days=1).total_seconds())
     if IS_SIMULATED:
-        wait_for_turn = PythonSensor(
-            task_id="wait_for_turn", python_callable=is_turn_of_history, mode="reschedule", poke_interval=10,
-            timeout=SETTINGS.airflow.task_timeout)
         is_history_due = ShortCircuitOperator(
             task_id="is_history_due", python_callable=history_is_due, ignore_downstream_trigger_rules=False)
         simulate_history = shell_step("simulate_history", simulation(
@@ -171,6 +172,8 @@ with DAG(
         simulate_day = shell_step(
             "simulate_day", simulation("1", "run_day(dag_run)", "run_day(dag_run)"), trigger_rule="none_failed")
         wait_for_turn >> is_history_due >> simulate_history >> simulate_day >> drain
+    else:
+        wait_for_turn >> drain
     drain >> build_gold >> reconcile >> publish >> is_training_due
     is_training_due >> train >> predict
     is_training_due >> predict >> analytics >> record_run
