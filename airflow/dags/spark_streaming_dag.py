@@ -13,7 +13,7 @@ from shoplake_steps import command, shell_step, spark_step, step_defaults
 from shoplake.settings import STREAM_STOP_SECONDS, load_settings
 
 SETTINGS = load_settings()
-LONGEST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(seconds=30)
 START_SECONDS = 300
 FAILED_RUNS_UNTIL_PAUSED = 3
 
@@ -22,7 +22,7 @@ STREAM_DOC = """
 
 **run_stream** takes the topic's events into the lake, for `spark.stream_runtime` seconds; then it ends after its batch,
 and the next run starts a fresh driver. One that dies is back within a minute. While trouble lasts, the tries come
-further apart, up to a minute.
+further apart, up to half a minute.
 
 A wrong setting fails at once, and three failed runs in a row pause this DAG, so that it does not loop: mend what the
 log says, then unpause it. Each failed run is told to the webhook.
