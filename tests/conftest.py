@@ -136,7 +136,8 @@ def postgres() -> Iterator[Postgres]:
             subprocess.run([str(word) for word in words], user=user, cwd=folder, check=True,
                            stdout=subprocess.DEVNULL, stderr=None)
 
-        run_program(binaries / "initdb", "--pgdata", folder / "data", "--username", name, "--auth", "trust", "--no-sync")
+        run_program(
+            binaries / "initdb", "--pgdata", folder / "data", "--username", name, "--auth", "trust", "--no-sync")
         options = (f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off "
                    "-c full_page_writes=off -c max_connections=200")
         control = (binaries / "pg_ctl", "--pgdata", folder / "data", "--wait")
@@ -157,8 +158,12 @@ def find_postgres() -> Path | None:
 
 
 def install_postgres() -> Path | None:
-    """Install Debian's, where this may be done."""
+    """Install Debian's, where this may be done, without the server that the package would start."""
     if os.geteuid() == 0 and shutil.which("apt-get"):
+        own = Path("/etc/postgresql-common/createcluster.conf")
+        if not own.exists():
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.write_text("create_main_cluster = false\n")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update"], ["install", "--yes", "--no-install-recommends", "postgresql"]):
             subprocess.run(["apt-get", *words], env=environment, capture_output=True, check=False)
