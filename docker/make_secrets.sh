@@ -13,4 +13,5 @@ make_secret postgres/password 24
 make_secret airflow/fernet_key 32
 make_secret airflow/jwt_secret 64
 make_secret airflow/api_secret_key 32
+# pragma: allowlist nextline secret - the password is put in here
 printf 'postgresql+psycopg2://airflow:%s@postgres:5432/airflow' "$(cat postgres/password)" >airflow/sql_alchemy_conn

@@ -28,17 +28,17 @@ Keep = Callable[["subprocess.Popen[bytes]"], None]
 
 
 @pytest.fixture(scope="module")
-def with_secrets(moved: "Compose") -> "Compose":
+def prepared(moved: "Compose") -> "Compose":
     done = moved.run("secrets")
     assert done.returncode == 0, done.stderr
     return moved
 
 
 @pytest.fixture(scope="module")
-def spark_image(with_secrets: "Compose", build_outside: Callable[[str, str], Path]) -> "Compose":
+def spark_image(prepared: "Compose", build_outside: Callable[[str, str], Path]) -> "Compose":
     """Give the compose file with the image of Dockerfile.spark in the place of the checkout."""
     project = build_outside("Dockerfile.spark", "spark") / "opt" / "shoplake"
-    return with_secrets.also({"/opt/shoplake": str(project)})
+    return prepared.also({"/opt/shoplake": str(project)})
 
 
 def start(compose: "Compose", name: str, folder: Path, keep: Keep, *more: str) -> "subprocess.Popen[bytes]":
@@ -91,20 +91,20 @@ def test_jupyter_wants_its_token_and_serves_the_tour(
     assert token not in " ".join(psutil.Process(process.pid).cmdline())
 
 
-def test_the_dashboard_serves(with_secrets: "Compose", tmp_path: Path, run_until_the_end: Keep) -> None:
-    process = start(with_secrets, "dashboard", tmp_path, run_until_the_end)
-    page = httpx.get(f"http://127.0.0.1:{with_secrets.moved['8501']}/")
+def test_the_dashboard_serves(prepared: "Compose", tmp_path: Path, run_until_the_end: Keep) -> None:
+    process = start(prepared, "dashboard", tmp_path, run_until_the_end)
+    page = httpx.get(f"http://127.0.0.1:{prepared.moved['8501']}/")
     assert (page.status_code, "<html" in page.text) == (200, True)
     assert listening_elsewhere(process) == set()
 
 
 def test_mlflow_keeps_runs(
-    with_secrets: "Compose", build_outside: Callable[[str, str], Path], tmp_path: Path, run_until_the_end: Keep,
+    prepared: "Compose", build_outside: Callable[[str, str], Path], tmp_path: Path, run_until_the_end: Keep,
 ) -> None:
     root = build_outside("Dockerfile.ml", "mlflow")
     image = root / "opt" / "mlflow"
     (root / "mlflow").mkdir(exist_ok=True)
-    programs = with_secrets.also({":////mlflow/": f":///{root}/mlflow/", "=/mlflow/": f"={root}/mlflow/"})
+    programs = prepared.also({":////mlflow/": f":///{root}/mlflow/", "=/mlflow/": f"={root}/mlflow/"})
     # Its own environment comes first, as in its image, and its own copy of the health check is the working folder's.
     command = [str(image / ".venv" / "bin" / programs.command("mlflow")[0]), *programs.command("mlflow")[1:]]
     log = tmp_path / "mlflow.log"
@@ -125,26 +125,26 @@ def test_mlflow_keeps_runs(
 
 @pytest.fixture(scope="module")
 def airflow(
-    with_secrets: "Compose", postgres: "Postgres", tmp_path_factory: pytest.TempPathFactory, run_until_the_end: Keep,
+    prepared: "Compose", postgres: "Postgres", tmp_path_factory: pytest.TempPathFactory, run_until_the_end: Keep,
 ) -> dict[str, "subprocess.Popen[bytes]"]:
     """Start Airflow's database and its four services, in the order of the compose file."""
-    connection = Path(with_secrets.move("/secrets/airflow/sql_alchemy_conn"))
-    password = Path(with_secrets.move("/secrets/postgres/password")).read_text()
+    connection = Path(prepared.move("/secrets/airflow/sql_alchemy_conn"))
+    password = Path(prepared.move("/secrets/postgres/password")).read_text()
     made = postgres.make_database("airflow", password)
     address = f"127.0.0.1:{postgres.port}"
     connection.write_text(connection.read_text().replace("postgres:5432", address))
     assert connection.read_text() == made
-    done = with_secrets.run("airflow-init")
+    done = prepared.run("airflow-init")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     folder = tmp_path_factory.mktemp("airflow-logs")
-    names = [name for name in with_secrets.services if name.startswith("airflow-") and name != "airflow-init"]
+    names = [name for name in prepared.services if name.startswith("airflow-") and name != "airflow-init"]
     started = {}
     for name in names:
         with (folder / f"{name}.log").open("wb") as output:
-            started[name] = with_secrets.start(name, output)
+            started[name] = prepared.start(name, output)
         run_until_the_end(started[name])
     for name in names:
-        with_secrets.wait_until_healthy(name, started[name], folder / f"{name}.log", 300)
+        prepared.wait_until_healthy(name, started[name], folder / f"{name}.log", 300)
     return started
 
 
@@ -165,10 +165,10 @@ class Api:
         return answer.json()
 
 
-def test_airflow_runs_a_dag(with_secrets: "Compose", airflow: dict[str, "subprocess.Popen[bytes]"]) -> None:
+def test_airflow_runs_a_dag(prepared: "Compose", airflow: dict[str, "subprocess.Popen[bytes]"]) -> None:
     assert len(airflow) == 4
     assert set().union(*map(listening_elsewhere, airflow.values())) == set()
-    api = Api(with_secrets)
+    api = Api(prepared)
     assert {pool["name"] for pool in api.call("GET", "pools")["pools"]} >= {"ingest", "gold", "predictions"}
     deadline = time.monotonic() + 180
     while len(api.call("GET", "dags")["dags"]) < 5 and time.monotonic() < deadline:
