@@ -34,8 +34,8 @@ IS_SIMULATED = SETTINGS.profile in ("local", "dev")
 DOC = """
 ### The shop's day, from events to forecasts
 
-1. **simulate** the events of the run's day (local and dev only), and on an empty lake first the
-   `history_days` before it
+1. **simulate** the events of the run's day (local and dev only), and first the `history_days` before it where the
+   lake has none of them
 2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger; beside the endless stream
    it waits until that has read the topic to the end
 3. **build_gold**: the changed days of the gold tables
@@ -86,12 +86,14 @@ def next_step_of_models(day: str) -> str:
     return "train" if training_is_due(day) else "predict"
 
 
-def history_is_due() -> bool:
-    """Say whether the lake has no events yet."""
+def history_is_due(day: str, history_days: str) -> bool:
+    """Say whether none of the days before this one has events yet; a lake with today's alone has no history."""
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.ledger import count_rows
+    from shoplake.lake.ledger import days_with_events
 
-    return count_rows(locate_lake(SETTINGS))["batches"] == 0
+    first = days_before(date.fromisoformat(day), int(history_days))
+    return int(history_days) > 0 and not any(
+        first <= known < date.fromisoformat(day) for known in days_with_events(locate_lake(SETTINGS)))
 
 
 def is_turn(ti: Any) -> bool:
@@ -131,7 +133,7 @@ with DAG(
         "events": Param(SETTINGS.airflow.events, type="integer", minimum=100, maximum=10_000_000,
                         description="Events of the history and the run's day together; a day alone gets its share"),
         "history_days": Param(SETTINGS.airflow.history_days, type="integer", minimum=0, maximum=3650,
-                              description="Days simulated before the run's own on an empty lake"),
+                              description="Days simulated before the run's own where the lake has none of them"),
         "horizon": Param("next_week", type="string", enum=list(HORIZONS), description="How far the forecast goes"),
     },
     user_defined_macros={
@@ -164,8 +166,10 @@ with DAG(
         task_id="wait_for_turn", python_callable=is_turn, mode="reschedule", poke_interval=10,
         timeout=timedelta(days=1).total_seconds())
     if IS_SIMULATED:
+        HISTORY_DAYS = "{{ params.history_days }}"
         is_history_due = ShortCircuitOperator(
-            task_id="is_history_due", python_callable=history_is_due, ignore_downstream_trigger_rules=False)
+            task_id="is_history_due", python_callable=history_is_due, op_args=[DAY, HISTORY_DAYS],
+            ignore_downstream_trigger_rules=False)
         simulate_history = shell_step("simulate_history", simulation(
             "params.history_days", "days_before(run_day(dag_run), params.history_days)",
             "days_before(run_day(dag_run), 1)"))

@@ -1,6 +1,7 @@
 """What ops.ledger says of the way so far: offsets taken in, batches that are done, and one that broke off."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pyarrow.compute as pc
@@ -77,6 +78,13 @@ def count_rows(lake: Lake) -> dict[str, int]:
         totals["quarantine"] += row["quarantine_count"]
         totals["late"] += row["late_count"]
     return totals
+
+
+def days_with_events(lake: Lake) -> set[date]:
+    """Give the shop days that have rows in silver."""
+    if not table_exists(lake, LEDGER):
+        return set()
+    return {day for days in read_table(lake, LEDGER, ["event_dates"])["event_dates"].to_pylist() for day in days}
 
 
 def _rows(lake: Lake, column: str, value: str) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from typing import Any
 import pyspark
 import pytest
 
+from shoplake.contract.tables import LEDGER
+from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT
 
 DAG_FILE = PROJECT_ROOT / "airflow" / "dags" / "ecommerce_pipeline_dag.py"
@@ -105,3 +107,22 @@ def test_a_day_gets_its_share_of_the_events(module: dict[str, Any]) -> None:
 
 def test_the_dag_folder_is_no_package() -> None:
     assert not list(Path(DAG_FILE.parent).glob("__init__.py"))
+
+
+@pytest.mark.parametrize(("known", "history_days", "due"), [
+    ([], 40, True),
+    ([date(2026, 6, 30), date(2026, 7, 1)], 40, True),  # the day itself and a later one are no history
+    ([date(2026, 5, 20)], 40, True),  # before the window
+    ([date(2026, 5, 21)], 40, False),
+    ([date(2026, 6, 29)], 40, False),
+    ([], 0, False),
+])
+def test_history_is_simulated_where_the_lake_has_none_of_it(
+    data_dir: Path, write_table: Any, known: list[date], history_days: int, due: bool,
+) -> None:
+    counts = dict.fromkeys(("bronze_count", "silver_count", "duplicate_count", "quarantine_count", "late_count"), 0)
+    # A running stream writes a row for an empty first batch.
+    rows = [{"query_id": "q", "batch_id": batch_id, "origin": "o", "topic": "t", "ranges": [], "rules": [],
+             "event_dates": dates, **counts} for batch_id, dates in enumerate([[], known])]
+    write_table(Lake(str(data_dir / "lake")), LEDGER, rows)
+    assert runpy.run_path(str(DAG_FILE))["history_is_due"]("2026-06-30", str(history_days)) is due
