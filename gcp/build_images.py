@@ -21,7 +21,7 @@ from shoplake.deployment import (
     run_steps,
     tool_environment,
 )
-from shoplake.errors import EXIT_OK
+from shoplake.errors import EXIT_OK, DeploymentError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROJECT_ROOT, GcpSettings, load_settings
@@ -54,7 +54,8 @@ def _build(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         environment = tool_environment(os.environ, Path(sys.executable).parent)
         run_steps(steps, PROJECT_ROOT, environment, lambda line: print(line, file=sys.stderr))
-        images |= {name: read_output(words, environment) for name, words in looks.items()}
+        images |= {name: choose_digest(image_repository(settings.gcp), name, read_output(words, environment))
+                   for name, words in looks.items()}
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({"images": images}, indent=2) + "\n", encoding="utf-8")
         print(f"written to {file}", file=sys.stderr)
@@ -81,8 +82,23 @@ def image_address(gcp: GcpSettings, name: str) -> str:
 
 
 def digest_command(address: str) -> tuple[str, ...]:
-    """Give the command that prints a pushed image's address by digest."""
-    return ("docker", "image", "inspect", "--format", "{{index .RepoDigests 0}}", address)
+    """Give the command that prints a pushed image's addresses by digest, as a JSON list."""
+    return ("docker", "image", "inspect", "--format", "{{json .RepoDigests}}", address)
+
+
+def choose_digest(repository: str, name: str, printed: str) -> str:
+    """Choose the address of this environment's registry: an image that was pushed to several has one of each.
+
+    Raises:
+        DeploymentError: Docker knows none of this registry.
+    """
+    addresses: list[str] = json.loads(printed) or []
+    for address in addresses:
+        if address.startswith(f"{repository}/{name}@"):
+            return address
+    raise DeploymentError(
+        f"Docker knows no digest of {repository}/{name}, only: {', '.join(addresses) or 'none'}; run "
+        "gcp/build_images.py again: the push to this registry makes one")
 
 
 if __name__ == "__main__":

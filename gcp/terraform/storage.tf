@@ -33,7 +33,7 @@ resource "google_storage_bucket" "lake" {
     }
   }
 
-  # The files are kept under bronze/files too; these copies are only a convenience.
+  # What was taken in is kept under bronze/files too. What was rejected lies nowhere else: it waits for a person.
   lifecycle_rule {
     action {
       type = "Delete"
@@ -41,7 +41,7 @@ resource "google_storage_bucket" "lake" {
 
     condition {
       age            = 90
-      matches_prefix = ["${local.sources.landing_dir}/done/", "${local.sources.landing_dir}/rejected/"]
+      matches_prefix = ["${local.sources.landing_dir}/done/"]
     }
   }
 

@@ -40,7 +40,11 @@ with (folder / "calls").open("a") as calls:
 if words == ["auth", "print-access-token"]:
     print("{token}")
 if words[:2] == ["image", "inspect"]:
-    print(words[-1].rpartition(":")[0] + "@{digest}")
+    # The other environments' registries had the image first, and know it by digests of their own.
+    repository = words[-1].rpartition(":")[0]
+    others = [repository.replace("shoplake-dev", "shoplake-prod"), repository + "-old"]
+    own = [] if (folder / "unpushed").exists() else [repository + "@{digest}"]
+    print(json.dumps([other + "@sha256:" + "6" * 64 for other in others] + own))
 failure = folder / "failure"
 if failure.exists():
     word, code, message = json.loads(failure.read_text())
@@ -235,6 +239,15 @@ def test_digests_are_written_down_and_deployed(programs: Programs, root: Path, c
     assert f";SHOPLAKE_GCP__DATAPROC__CONTAINER_IMAGE={dataproc}'" in capsys.readouterr().out
     assert MAINS["deploy_composer"](["--env", "prod", "--dry-run"]) == 0
     assert "CONTAINER_IMAGE" not in capsys.readouterr().out
+
+
+def test_a_digest_of_another_registry_is_not_taken(programs: Programs, root: Path, capsys: Capture) -> None:
+    (programs.folder / "unpushed").touch()
+    assert MAINS["build_images"](["--env", "dev", "--image", "ml"]) == 1
+    error = capsys.readouterr().err
+    assert "no digest of europe-west2-docker.pkg.dev/shoplake-dev/images/ml" in error
+    assert "shoplake-prod/images/ml@sha256:666" in error
+    assert not (root / "build" / "images-dev.tfvars.json").exists()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -122,6 +122,13 @@ def test_buckets_are_closed_and_machines_have_no_public_address() -> None:
     assert RESOURCES["google_composer_environment.airflow"]["config"][0]["enable_private_environment"] is True
 
 
+def test_no_rule_deletes_what_lies_nowhere_else() -> None:
+    rules = dict(blocks("resource"))["google_storage_bucket.lake"]["lifecycle_rule"]
+    prefixes = [prefix for rule in rules for condition in rule["condition"]
+                for prefix in condition.get("matches_prefix", [])]
+    assert sorted(prefixes) == ["${local.sources.landing_dir}/done/", "gold_export/"]
+
+
 def test_a_secret_reaches_neither_a_file_nor_the_state() -> None:
     secret = VARIABLES["kafka_secret"]
     assert (secret["sensitive"], secret["ephemeral"], secret["default"]) == (True, True, None)
