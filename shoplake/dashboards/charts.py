@@ -118,17 +118,16 @@ def draw_answer(rows: pa.Table) -> Spec | None:
     not repeated gives bars of the first number column.
     """
     first, *others = rows.schema
+    is_time = pa.types.is_date(first.type) or pa.types.is_timestamp(first.type)
     numbers = [field.name for field in others if is_number(field.type)]
-    if not numbers or rows.num_rows < 2:
+    if not (is_time or pa.types.is_string(first.type)) or not numbers or rows.num_rows < 2:
         return None
     keys = rows[first.name].to_pylist()
     if None in keys or len(set(keys)) < len(keys):
         return None
-    if pa.types.is_date(first.type) or pa.types.is_timestamp(first.type):
+    if is_time:
         return _draw_lines(rows, first.name, numbers[:len(SERIES)])
-    if pa.types.is_string(first.type) and len(keys) <= MAX_BARS:
-        return _draw_bars(rows, first.name, numbers[0])
-    return None
+    return _draw_bars(rows, first.name, numbers[0]) if len(keys) <= MAX_BARS else None
 
 
 def _draw_lines(rows: pa.Table, first: str, numbers: Sequence[str]) -> Spec:

@@ -4,6 +4,7 @@ The list of constructs is closed. What stands in it was compared with Google's o
 that is missing is refused by name, because sqlglot translates several of them silently wrong.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -84,15 +85,17 @@ def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Ta
     Parameters stay parameters: their values are bound when the query runs, never written into its text.
 
     Raises:
-        QueryRefusedError: something else than a single SELECT, an unknown table, column or parameter, or a construct
-            that is not proven to mean the same in both warehouses.
+        QueryRefusedError: something else than a single SELECT, an unknown table, column or parameter, two columns of
+            one name, or a construct that is not proven to mean the same in both warehouses.
     """
     tree = _parse(sql)
     tables = _check_tables(tree, relations)
     for node in tree.walk():
         _check_construct(node)
     used = _bind(tree, parameters)
-    return Query(_resolve(tree, relations), tables, used)
+    resolved = _resolve(tree, relations)
+    _check_names(resolved)
+    return Query(resolved, tables, used)
 
 
 def _parse(sql: str) -> exp.Query:
@@ -198,6 +201,17 @@ def _resolve(tree: exp.Query, relations: Sequence[Table | View]) -> exp.Expr:
         return annotate_types(resolved, schema=schema, dialect=DIALECT)
     except OptimizeError as error:
         raise QueryRefusedError(f"{_first_line(error)} The columns stand in docs/data_dictionary.md.") from error
+
+
+def _check_names(tree: exp.Expr) -> None:
+    # BigQuery refuses two as an answer's table and wherever one is meant; DuckDB takes the first. Case does not count.
+    for query in (tree, *(node.this for node in tree.find_all(exp.Subquery, exp.CTE))):
+        names = Counter(name.lower() for name in query.named_selects)
+        for name, count in names.items():
+            if count > 1:
+                raise QueryRefusedError(
+                    f"seen: {count} columns named {name}; give each a name of its own with AS, in "
+                    f"{query.sql(DIALECT)[:80]}.")
 
 
 def _first_line(error: Exception) -> str:

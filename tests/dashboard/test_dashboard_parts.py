@@ -149,6 +149,8 @@ DAYS = [date(2026, 3, day) for day in (1, 2, 3)]
     ({"units": [1, 2]}, None), ({"units": [1, 2], "name": ["a", "b"]}, None),
     ({"name": [str(n) for n in range(31)], "units": list(range(31))}, None),
     ({"name": ["a", "b"], "ratio": [float("inf"), 1.0]}, "bar"),
+    ({"list": [[1, 2], [3]], "units": [1, 2]}, None), ({"pair": [{"a": 1}, {"a": 2}], "units": [1, 2]}, None),
+    ({"name": ["a", "b"], "list": [[7], [8]], "pair": [{"a": 7}, {"a": 8}], "units": [1, 2]}, "bar"),
 ])
 def test_an_answer_is_drawn_only_where_its_shape_says_how(table: dict[str, list[Any]], mark: str | None) -> None:
     spec = draw_answer(pa.table(table))
@@ -176,6 +178,11 @@ def test_a_free_question_is_answered_exactly_and_bounded(fill_lake: Callable[...
         assert len(listing.rows) == MAX_LISTED
         assert listing.title == "The first 1,000 rows (warehouse.max_rows); shown are 200"
         assert len(many.csv.splitlines()) == 1001
+        (lists,) = answer_freely(warehouse, "SELECT [1, 2] AS a, 1 AS n UNION ALL SELECT [3], 2", 10, "GBP").blocks
+        assert isinstance(lists, Listing)
+        assert set(lists.rows) == {("[1, 2]", "1"), ("[3]", "2")}
+        with pytest.raises(QueryRefusedError, match="2 columns named units"):
+            answer_freely(warehouse, "SELECT units, units FROM gold.daily_sales", 10, "GBP")
         with pytest.raises(QueryRefusedError, match="seen: DROP"):
             answer_freely(warehouse, "DROP TABLE gold.daily_sales", 10, "GBP")
         with pytest.raises(WarehouseError, match="division by zero"):

@@ -107,6 +107,7 @@ def test_explain_prints_the_translation_and_where_tables_lie(gold: None, data_di
 
 @pytest.mark.parametrize(("argv", "message"), [
     (["--sql", "DROP TABLE gold.daily_sales"], "seen: DROP"),
+    (["--sql", "SELECT units, units FROM gold.daily_sales"], "columns named units; give each a name of its own"),
     (["--sql", "SELECT * FROM bronze.events"], "bronze.events"),
     (["--sql", "SELECT * FROM read_csv('/etc/passwd')"], "table function"), (["--sql", ""], "0 statements"),
     (["--query", "nope"], "there are category_growth"), (["--profile", "prod"], "--profile local"),

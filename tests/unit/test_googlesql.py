@@ -94,6 +94,30 @@ def test_a_clause_that_is_not_proven_is_refused(sql: str) -> None:
         _translate(sql)
 
 
+@pytest.mark.parametrize(("sql", "name"), [
+    ("SELECT units, units FROM gold.daily_sales", "units"), ("(SELECT units, units FROM gold.daily_sales)", "units"),
+    ("SELECT units, order_count AS Units FROM gold.daily_sales", "units"), ("SELECT 1, 1", "1"),
+    ("SELECT a.*, b.units FROM gold.daily_sales AS a JOIN gold.daily_sales AS b USING (product_id)", "units"),
+    ("SELECT units AS v, order_count AS v FROM gold.daily_sales UNION ALL SELECT 1 AS a, 2 AS b", "v"),
+    # The outer query would mean one of the two, and nobody could tell which.
+    ("SELECT v FROM (SELECT units AS v, order_count AS v FROM gold.daily_sales)", "v"),
+    ("WITH w AS (SELECT units AS v, order_count AS v FROM gold.daily_sales) SELECT v FROM w", "v"),
+])
+def test_two_columns_of_one_name_are_refused_with_the_way_out(sql: str, name: str) -> None:
+    with pytest.raises(QueryRefusedError, match=f"2 columns named {name}; give each a name of its own with AS"):
+        _translate(sql)
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT units, order_count AS units_2, SUM(units), SUM(order_count) FROM gold.daily_sales GROUP BY 1, 2",
+    "SELECT a.units FROM gold.daily_sales AS a JOIN gold.daily_sales AS b USING (product_id)",
+    "SELECT units AS a, order_count AS b FROM gold.daily_sales UNION ALL SELECT units, units FROM gold.daily_sales",
+    "WITH w AS (SELECT units FROM gold.daily_sales) SELECT units FROM w UNION ALL SELECT units FROM w",
+])
+def test_columns_that_only_come_from_one_are_no_repetition(sql: str) -> None:
+    _translate(sql)
+
+
 def test_a_value_is_bound_and_never_stands_in_the_text() -> None:
     sql = "SELECT units FROM gold.daily_sales WHERE product_id = @p"
     query = read_query(sql, {"p": "x' OR 'a'='a", "unused": 1}, KNOWN)
