@@ -4,6 +4,7 @@
 What lies there was named and put by others: no link is followed, no name is trusted, nothing is overwritten.
 """
 
+import logging
 import os
 import stat
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+LOG = logging.getLogger("shoplake.arrivals")
 DONE = "done"
 REJECTED = "rejected"
 REASON_SUFFIX = ".reason.txt"
@@ -55,16 +57,29 @@ class Arrival:
 def find_arrivals(landing: Path) -> list[Arrival]:
     """Give what lies in the landing folder and its sources' folders, the oldest first.
 
-    Names that begin with a dot are nobody's business; a landing folder that is not there is empty.
+    Names that begin with a dot are nobody's business; a landing folder that is not there is empty. A folder in it that
+    cannot be read is passed over with a warning, so that it does not stop the others.
+
+    Raises:
+        OSError: the landing folder itself cannot be read.
     """
     found = []
     for path in _visible(landing):
         if path.is_dir() and not path.is_symlink():
             if path.name not in (DONE, REJECTED):
-                found += [_look(inner, path.name) for inner in _visible(path)]
+                found += _look_into(path)
         else:
             found.append(_look(path, None))
     return sorted(filter(None, found), key=lambda arrival: (arrival.changed_ns, os.fsencode(arrival.path)))
+
+
+def _look_into(folder: Path) -> list[Arrival | None]:
+    try:
+        return [_look(path, folder.name) for path in _visible(folder)]
+    except OSError as error:
+        LOG.warning("the folder %s in the landing folder is passed over, it cannot be read: %s",
+                    clean_name(folder.name), error.strerror)
+        return []
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Build the gold tables' changed days from silver; with --historical-csv ingest that file first.
 
-Also writes daily_sales.parquet into the data folder. Run it with spark-submit.
+Also writes daily_sales.parquet into the data folder. With --ingest-only the file is ingested, and nothing is built.
+Run it with spark-submit.
 """
 
 import argparse
@@ -31,6 +32,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
                         help="CSV or Parquet to ingest first, .gz allowed")
     parser.add_argument("--source", default="events",
                         help="the file's format (default: events, the contract's own columns)")
+    parser.add_argument("--ingest-only", action="store_true",
+                        help="with --historical-csv: leave gold as it is, for the next build")
     parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D",
                         help="build this day and those after it, changed or not (inclusive)")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day to build (inclusive)")
@@ -46,10 +49,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run_batch(arguments: argparse.Namespace) -> int:
-    """Ingest the file if one is given, build gold, export daily_sales."""
+    """Ingest the file if one is given; build gold and export daily_sales, unless only the file is wanted."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     days = requested_days(arguments.first, arguments.last)
+    if arguments.ingest_only and (days or not arguments.historical_csv):
+        raise ConfigError("--ingest-only goes with --historical-csv FILE, and without --from and --to")
     from pyspark.sql import SparkSession
 
     from shoplake.lake.addresses import locate_lake
@@ -63,11 +68,11 @@ def run_batch(arguments: argparse.Namespace) -> int:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
-        built = build(spark, lake, settings, days)
+        built = {} if arguments.ingest_only else build(spark, lake, settings, days)
     finally:
         if own_session:
             spark.stop()
-    exported = export(lake, settings)
+    exported = None if arguments.ingest_only else export(lake, settings)
     report = {"ingested": ingested, "built": built, "exported": exported}
     print_result(report, describe(report), arguments.json)
     return EXIT_OK
@@ -138,7 +143,10 @@ def describe(report: dict[str, Any]) -> str:
         lines.append(f"{file['file']}: {file['records']:,} new records -> {file['silver']:,} silver, "
                      f"{file['duplicates']:,} duplicates, {file['quarantine']:,} quarantined")
     lines += [f"{table}: {len(days):,} days written" for table, days in report["built"].items()]
-    lines.append(f"{report['exported']['file']}: {report['exported']['rows']:,} rows")
+    if report["exported"]:
+        lines.append(f"{report['exported']['file']}: {report['exported']['rows']:,} rows")
+    else:
+        lines.append("Next: spark-submit spark/batch_processing.py")
     return "\n".join(lines)
 
 

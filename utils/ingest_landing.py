@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from shoplake import arrivals
 from shoplake.arrivals import Arrival
-from shoplake.errors import EXIT_OK, ShoplakeError, SourceError
+from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, load_settings
@@ -114,7 +114,7 @@ def take_in(arrival: Arrival, settings: Settings, lake: "Lake", failures: Counte
         return moved("repeated", arrival, settings, sha256)
     try:
         inspection = inspect_file(arrival.path, source, settings)
-    except SourceError as error:
+    except (SourceError, ConfigError) as error:  # the latter: of a kind that this shop excludes
         return reject(arrival, settings, error, lake, sha256)
     kept = keep_file(arrival.path, lake, source)
     route = choose_route(inspection, arrival.byte_count, settings)
@@ -162,7 +162,7 @@ def describe_reason(arrival: Arrival, text: str) -> str:
 
 
 def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
-    """Run the command that takes the kept copy in; what it says goes to our stderr.
+    """Run the command that takes the kept copy in; what it says goes to our stderr. Gold is left to the next build.
 
     Raises:
         SourceError: it failed; the file is readable, so this is the broker's or the lake's fault.
@@ -171,7 +171,8 @@ def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
 
     binaries = Path(sys.executable).parent
     words = [sys.executable, "kafka/producer.py", "--replay"] if route == "kafka" else [
-        str(binaries / "spark-submit"), *settings.spark.submit_options, "spark/batch_processing.py", "--historical-csv"]
+        str(binaries / "spark-submit"), *settings.spark.submit_options, "spark/batch_processing.py", "--ingest-only",
+        "--historical-csv"]
     words += [str(kept), "--source", source, "--profile", settings.profile, "--json"]
     done = subprocess.run(words, cwd=PROJECT_ROOT, env={**os.environ, **command_environment(os.environ, binaries)},
                           stdout=subprocess.PIPE, check=False)
@@ -204,6 +205,8 @@ def describe(report: dict[str, list[Entry]], settings: Settings) -> str:
         lines = [f"Nothing lies in {settings.landing_path}. Put a file into the folder of its source there"]
     elif any(entry["route"] == "kafka" for entry in report["ingested"]):
         lines.append("Next: spark-submit spark/streaming_pipeline.py --drain")
+    elif report["ingested"]:
+        lines.append("Next: spark-submit spark/batch_processing.py")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ with DAG(
     tags=["shoplake"],
 ) as dag:
     build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", pool=GOLD_POOL)
-    reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"), retries=0)
+    reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"))
     publish = shell_step(
         "publish", command("python", "gcp/bigquery_client.py", "publish"), pool=GOLD_POOL, outlets=[GOLD])
     build_gold >> reconcile >> publish

@@ -84,10 +84,17 @@ def test_assets_lead_from_files_to_the_report(dags: dict[str, DAG]) -> None:
     gives = {dag_id: {asset.name for task in dag.tasks for asset in task.outlets} for dag_id, dag in dags.items()}
     assert gives == {"ecommerce_pipeline": {"gold"}, "gold_refresh": {"gold"}, "file_arrival": {"silver"},
                      "spark_streaming": set(), "stream_health": set(), "dashboard_report": set()}
+    announces = {task.task_id for task in dags["ecommerce_pipeline"].tasks if task.outlets}
+    assert announces == {"record_run"}, "a report that starts before the forecast shows the one of the run before"
     takes = {dag_id: re.findall(r"name='(\w+)'", repr(getattr(dag.timetable, "asset_condition", "")))
              for dag_id, dag in dags.items()}
     assert takes["gold_refresh"] == ["silver"]
     assert takes["dashboard_report"] == ["gold"]
+
+
+def test_every_step_may_be_tried_again(dags: dict[str, DAG]) -> None:
+    retries = {f"{dag.dag_id}.{task.task_id}" for dag in dags.values() for task in dag.tasks if task.retries == 0}
+    assert retries == {"stream_health.check_stream"}, "which the clock tries again; a final exit code ends any at once"
 
 
 def test_airflow_can_store_every_dag(dags: dict[str, DAG]) -> None:

@@ -35,6 +35,10 @@ EVENTS_CSV = (
     "2026-03-01T10:00:01Z,u2,p1,toys,2.50,1,order_created\n"
     "this line is broken\n"
 )
+RETAIL = (
+    "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+    "536365,85123A,HOLDER,6,2010-12-01 08:26:00,2.55,17850,United Kingdom\n"
+)
 
 
 class Watching:
@@ -127,10 +131,11 @@ def file_arrival() -> dict[str, Any]:
 
 def test_a_file_or_the_clock_starts_it_and_what_it_took_in_starts_gold(file_arrival: dict[str, Any]) -> None:
     arrival = file_arrival["dag"]
-    order = ["take_in", "is_anything_new", "drain", "announce"]
+    order = ["take_in", "is_anything_new", "drain", "announce", "was_all_taken_in"]
     assert [task.task_id for task in arrival.topological_sort()] == order
     for before, after in pairwise(order):
-        assert arrival.get_task(before).downstream_task_ids == {after}
+        assert after in arrival.get_task(before).downstream_task_ids
+    assert sum(len(task.downstream_task_ids) for task in arrival.tasks) == len(order), "and from the first to the last"
     assert arrival.max_active_runs == 1
     watched = arrival.timetable.asset_condition
     assert (watched.name, [watcher.name for watcher in watched.watchers]) == ("landing", ["landing_folder"])
@@ -213,10 +218,10 @@ class Airflow:
         self._database = data / "airflow" / "airflow.db"
         self.run("db", "migrate")
 
-    def run(self, *words: str) -> None:
-        done = subprocess.run(["airflow", *words], cwd=PROJECT_ROOT, env=self.environment, capture_output=True,
-                              text=True, check=False)
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    def run(self, *words: str, expected: int = 0, **settings: str) -> None:
+        done = subprocess.run(["airflow", *words], cwd=PROJECT_ROOT, env=self.environment | settings,
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == expected, done.stdout[-4000:] + done.stderr[-4000:]
 
     def events_of(self, asset: str) -> list[dict[str, Any]]:
         with closing(sqlite3.connect(self._database)) as database:
@@ -269,3 +274,12 @@ def test_a_file_comes_into_silver_and_is_announced_once(broker: str, data_dir: P
         assert airflow.events_of("silver") == announced, "nothing new: gold is not built for nothing"
         assert read_table(lake, LEDGER).num_rows == batches
         assert len(list((landing / "done" / "events").iterdir())) == 3
+
+        kept = Path(lake.kept_files("online_retail"))
+        kept.touch()  # a file where the folder of that source's copies should be
+        (landing / "online_retail" / "bad.csv").write_text(RETAIL)
+        (landing / "events" / "good.csv").write_text(EVENTS_CSV.replace("u2", "u3"))
+        airflow.run("dags", "test", "file_arrival", expected=1, SHOPLAKE_SHOP__CURRENCY="GBP",
+                    SHOPLAKE_AIRFLOW__RETRIES="0")
+        assert (landing / "online_retail" / "bad.csv").exists()
+        assert len(airflow.events_of("silver")) == len(announced) + 1, "the one beside it goes on; the run is red"

@@ -1,8 +1,10 @@
 """Files in the landing folder: which are whole, and that leaving it loses and overwrites nothing."""
 
+import errno
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,33 @@ def test_what_lies_there_is_found_with_its_folder_and_ours_and_hidden_names_are_
         (landing / name).touch()
     assert {(arrival.folder, arrival.path.name) for arrival in find_arrivals(landing)} == {
         ("events", "a.csv"), ("other", "f"), (None, "g.csv")}
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "scandir"), (Path, "lstat")], ids=["no r", "no x"])
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
+    landing: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, module: Any, name: str,
+) -> None:
+    """Deny it here, for the tests may run as root, who reads everything."""
+    put(landing / "online_retail" / "a.csv")
+    put(landing / "events" / "b.csv")
+    closed, call = landing / "online_retail", getattr(module, name)
+
+    def deny(path: Path) -> Any:
+        if closed in ([path] if name == "scandir" else path.parents):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return call(path)
+
+    monkeypatch.setattr(module, name, deny)
+    assert [arrival.label for arrival in find_arrivals(landing)] == ["events/b.csv"]
+    [warning] = caplog.messages
+    assert "online_retail" in warning
+    assert "Permission denied" in warning
+
+
+def test_a_landing_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "landing").touch()
+    with pytest.raises(NotADirectoryError):
+        find_arrivals(tmp_path / "landing")
 
 
 def test_the_oldest_comes_first(landing: Path) -> None:
