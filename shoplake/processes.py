@@ -6,7 +6,8 @@ Used by kafka/broker.py and utils/stack.py. A server is known by a state file, w
 import json
 import os
 import socket
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,16 @@ class ServerState:
 def describe_server(pid: int, port: int) -> ServerState:
     """Describe the running process `pid` as a server."""
     return ServerState(pid, psutil.Process(pid).create_time(), port, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def start_server(command: list[str], port: int, folder: Path, environment: Mapping[str, str], log: Path) -> ServerState:
+    """Start a server in a session of its own, its output going to `log`; the one before's log is kept beside it."""
+    if log.exists():
+        log.replace(log.with_suffix(".previous.log"))
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True,
+                                   stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    return describe_server(process.pid, port)
 
 
 def read_state(file: Path) -> ServerState | None:

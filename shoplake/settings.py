@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from shoplake.errors import ConfigError
+from shoplake.errors import ConfigError, SourceError
 
 ENV_PREFIX = "SHOPLAKE_"
 PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
         """Kafka's address; `embedded` is looked up in the broker's state file.
 
         Raises:
-            ConfigError: the embedded broker was never started, or was stopped.
+            SourceError: the embedded broker was never started, or was stopped; it may be there at the next try.
         """
         if self.kafka.bootstrap_servers != EMBEDDED:
             return self.kafka.bootstrap_servers
@@ -284,7 +284,7 @@ class Settings(BaseSettings):
             state = json.loads(self.broker_state_path.read_text())
             return f"127.0.0.1:{int(state['port'])}"
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
+            raise SourceError(
                 f"the embedded broker is not running: no usable state in {self.broker_state_path}. "
                 "Start it with: python kafka/broker.py start"
             ) from error

@@ -64,7 +64,7 @@ def stream(arguments: argparse.Namespace) -> int:
     import kafka
 
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.locks import hold_lock
+    from shoplake.lake.locks import STREAM, hold_lock
 
     lake = locate_lake(settings)
     supervisor = None if arguments.stop_with is None else find_process(arguments.stop_with, "--stop-with")
@@ -74,7 +74,7 @@ def stream(arguments: argparse.Namespace) -> int:
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(hold_lock(lake, f"checkpoint-{QUERY}", timeout=0))
+                held.enter_context(hold_lock(lake, STREAM, timeout=0))
             except LockError as error:
                 if not arguments.drain:
                     raise
@@ -115,6 +115,7 @@ def run_query(
     from pyspark.sql import SparkSession
 
     from shoplake.lake.delta import check_session, create_tables
+    from shoplake.lake.locks import STREAM, announce_ready
     from shoplake.streaming.checkpoint import check_checkpoint
     from shoplake.streaming.ingest import INGEST_TABLES
 
@@ -128,6 +129,7 @@ def run_query(
         records = read_topic(spark, settings, lake, topic)
         query = records.writeStream.queryName(QUERY).option("checkpointLocation", lake.checkpoint(QUERY)).trigger(
             **trigger).foreachBatch(batch_writer(settings, lake, topic, totals, failures)).start()
+        announce_ready(lake, STREAM)
         try:
             wait(query)
         except StreamingQueryException as error:

@@ -1,7 +1,7 @@
 """Start, stop or look at the standing platform on this machine: broker, Airflow with the stream, dashboard.
 
-No Docker; everything listens on 127.0.0.1, on the next free port if one is taken. `up` returns when all is healthy,
-or exits 1 naming what is not. What is in data/ survives `down`, and `up` goes on with it.
+No Docker; all listens on 127.0.0.1, on the next free port if one is taken. `up` returns when all is healthy, or exits 1
+naming what is not. What is in data/ survives `down`, and `up` goes on with it.
 """
 
 import argparse
@@ -10,16 +10,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from shoplake import processes
-from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, ShoplakeError
+from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, ShoplakeError
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_settings
+from shoplake.settings import EMBEDDED, PROFILE_VARIABLE, PROFILES, PROJECT_ROOT, Settings, load_settings
 
 MARK = "STACK_OF"  # in the environment of all that `up` starts, so that `down` finds every process of it
 BINARIES = Path(sys.executable).parent
@@ -28,7 +27,7 @@ BINARIES = Path(sys.executable).parent
 AIRFLOW_PARTS = {
     "api-server": (), "dag-processor": (), "scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",),
 }
-PASSWORDS = "simple_auth_manager_passwords.json.generated"  # a file's name; Airflow writes it
+LOGIN_FILE = "simple_auth_manager_passwords.json.generated"  # Airflow writes it
 POLL_SECONDS = 1.0
 
 
@@ -58,10 +57,15 @@ def run_action(arguments: argparse.Namespace) -> int:
     if settings.profile != "local":
         raise ConfigError(f"the profile {settings.profile} runs in the cloud (docs/cloud.md); a platform on this "
                           "machine is of the profile local")
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.locks import hold_lock
+
     if arguments.action == "status":
         services = inspect(settings)
     else:
-        with hold_stack_lock(settings):
+        stack_path(settings).mkdir(parents=True, exist_ok=True)
+        stack_path(settings).chmod(0o700)  # Airflow prints its admin's password into its log
+        with hold_lock(locate_lake(settings), "stack", timeout=0):
             services = start(settings) if arguments.action == "up" else stop(settings)
     is_as_wished = all(service.healthy for service in services)
     print_result({"healthy": is_as_wished, "services": [asdict(service) for service in services],
@@ -106,9 +110,10 @@ def start_airflow(settings: Settings) -> None:
     from shoplake.airflow_environment import airflow_environment
 
     running = {part: processes.find_running(state_path(settings, part)) for part in AIRFLOW_PARTS}
-    server = running["api-server"]
-    port = server.port if server else processes.find_free_port(settings.airflow.port, "airflow.port")
-    environment = airflow_environment(os.environ, settings, BINARIES, port)
+    # A part that runs knows the api-server's port, so one that died comes back on it.
+    known = next((state.port for state in running.values() if state), None)
+    port = known or processes.find_free_port(settings.airflow.port, "airflow.port")
+    environment = airflow_environment(child_environment(), settings, BINARIES, port)
     airflow = str(BINARIES / "airflow")
     if not any(running.values()):
         say(f"Airflow on {processes.HOST}:{port}")
@@ -128,27 +133,28 @@ def start_dashboard(settings: Settings) -> None:
     port = processes.find_free_port(settings.dashboard.port, "dashboard.port")
     say(f"dashboard on {processes.HOST}:{port}")
     launch(settings, "dashboard", port,
-           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)], os.environ)
+           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)], child_environment())
 
 
 def launch(settings: Settings, name: str, port: int, command: list[str], environment: Mapping[str, str]) -> None:
-    """Start a server in a session of its own, and write down that it runs."""
-    with (stack_path(settings) / f"{name}.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=PROJECT_ROOT, env={**environment, MARK: str(settings.data_path)}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    processes.write_state(state_path(settings, name), processes.describe_server(process.pid, port))
+    """Start a server in the project's root, and write down that it runs."""
+    state = processes.start_server(command, port, PROJECT_ROOT, {**environment, MARK: str(settings.data_path)},
+                                   stack_path(settings) / f"{name}.log")
+    processes.write_state(state_path(settings, name), state)
 
 
 def inspect(settings: Settings) -> list[Service]:
     """Ask every service how it is."""
-    return [inspect_broker(), inspect_airflow(settings), inspect_stream(settings), inspect_dashboard(settings)]
+    return [inspect_broker(settings), inspect_airflow(settings), inspect_stream(settings), inspect_dashboard(settings)]
 
 
-def inspect_broker() -> Service:
-    """Ask kafka/broker.py."""
+def inspect_broker(settings: Settings) -> Service:
+    """Look for the embedded broker's process; ask an outside one."""
+    if settings.kafka.bootstrap_servers == EMBEDDED:
+        state = processes.find_running(settings.broker_state_path)
+        return Service("broker", state is not None, state.address if state else "", "" if state else "stopped")
     status = run_broker("status")
-    return Service("broker", status["running"], status["address"] or "", "" if status["running"] else "stopped")
+    return Service("broker", status["running"], status["address"], status["status"])
 
 
 def inspect_airflow(settings: Settings) -> Service:
@@ -160,20 +166,21 @@ def inspect_airflow(settings: Settings) -> Service:
     parts = json.loads(answer) if answer else {}
     sick = [part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
             if parts.get(part, {}).get("status") != "healthy"]
-    login = f"user admin, password in {settings.data_path / 'airflow' / PASSWORDS}"
+    login = f"user admin, password in {settings.data_path / 'airflow' / LOGIN_FILE}"
     return Service("airflow", not sick, f"http://{state.address}",
                    f"not healthy: {', '.join(sick)}" if answer and sick else login if answer else "does not answer yet")
 
 
 def inspect_stream(settings: Settings) -> Service:
-    """Look for the driver that holds the stream's checkpoint."""
+    """Look for the driver that holds the stream's checkpoint and has started its query."""
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.locks import find_holder
+    from shoplake.lake.locks import STREAM, find_holder
 
-    holder = find_holder(locate_lake(settings), "checkpoint-events")
+    holder = find_holder(locate_lake(settings), STREAM, must_be_ready=True)
     state = processes.find_running(state_path(settings, "api-server"))
     page = f"http://{state.address}/dags/spark_streaming" if state else ""
-    return Service("stream", holder is not None, page, holder or "no driver yet; Airflow's DAG spark_streaming runs it")
+    note = holder or "no query runs; Airflow's DAG spark_streaming starts it, unless it is paused"
+    return Service("stream", holder is not None, page, note)
 
 
 def inspect_dashboard(settings: Settings) -> Service:
@@ -186,11 +193,11 @@ def inspect_dashboard(settings: Settings) -> Service:
 
 
 def fetch(address: str) -> str | None:
-    """Get a loopback page's text; None when nothing answers."""
+    """Get a loopback page's text; None when nothing answers, or an error."""
     import httpx
 
     try:
-        return httpx.get(address, timeout=5, trust_env=False).text
+        return httpx.get(address, timeout=5, trust_env=False).raise_for_status().text
     except httpx.HTTPError:
         return None
 
@@ -202,7 +209,7 @@ def run_broker(action: str) -> dict[str, Any]:
         ShoplakeError: it failed; what it said is in the message.
     """
     done = subprocess.run([sys.executable, "kafka/broker.py", action, "--json"], cwd=PROJECT_ROOT,
-                          capture_output=True, text=True, check=False)
+                          env=child_environment(), capture_output=True, text=True, check=False)
     if not done.stdout.strip():  # status exits 1 when nothing runs, and that is an answer
         raise ShoplakeError(f"python kafka/broker.py {action} ended with {done.returncode}: {done.stderr.strip()}")
     return dict(json.loads(done.stdout))
@@ -212,25 +219,14 @@ def render_table(services: list[Service], settings: Settings) -> str:
     """Write the services as a table for a person."""
     if not services:
         return f"the platform is down; its data stay in {settings.data_path}"
-    rows = [(service.name, "healthy" if service.healthy else "NOT healthy", service.address, service.note)
-            for service in services]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return "\n".join(f"{name:{widths[0]}}  {state:{widths[1]}}  {address:{widths[2]}}  {note}".rstrip()
-                     for name, state, address, note in rows)
+    width = max(len(service.address) for service in services)
+    return "\n".join(f"{service.name:9}  {'healthy' if service.healthy else 'NOT healthy':11}  "
+                     f"{service.address:{width}}  {service.note}" for service in services)
 
 
-@contextmanager
-def hold_stack_lock(settings: Settings) -> Iterator[None]:
-    """Let one `up` or `down` work at a time."""
-    from filelock import FileLock, Timeout
-
-    stack_path(settings).mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(stack_path(settings) / "stack.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise LockError(f"another up or down works on {settings.data_path}; wait for its end, then: make status"
-                        ) from error
+def child_environment() -> dict[str, str]:
+    """Give our environment, with the profile that a flag may have chosen."""
+    return {**os.environ, PROFILE_VARIABLE: "local"}
 
 
 def stack_path(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ from shoplake.errors import ConfigError, LockError
 from shoplake.lake.addresses import Lake
 
 INGEST = "ingest"  # bronze, silver, windows and ledger together
+STREAM = "checkpoint-events"  # held for the life of the stream's driver
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
     try:
         _holder_path(path).write_text(json.dumps({
             "pid": os.getpid(), "process_created": psutil.Process().create_time(), "command": " ".join(sys.argv)[:200],
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"), "is_ready": False,
         }))
         yield
     finally:
@@ -56,17 +57,27 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
         lock.release()
 
 
-def find_holder(lake: Lake, name: str) -> str | None:
+def announce_ready(lake: Lake, name: str) -> None:
+    """Write beside the lock, which we hold, that what it is held for has begun."""
+    path = _holder_path(lake.lock(name))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "is_ready": True}))
+
+
+def find_holder(lake: Lake, name: str, must_be_ready: bool = False) -> str | None:
     """Name the living process that took the lake's lock `name` last; None when it ended.
 
     The lock itself is not tried, or a writer that comes at that moment would be refused.
+
+    Args:
+        must_be_ready: give None too for one that has not announced itself ready.
     """
     try:
         holder = json.loads(_holder_path(lake.lock(name)).read_text())
         is_alive = abs(psutil.Process(holder["pid"]).create_time() - holder["process_created"]) < 1
     except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
         return None
-    return _describe(holder) if is_alive else None
+    is_wanted = is_alive and (holder["is_ready"] or not must_be_ready)
+    return _describe(holder) if is_wanted else None
 
 
 def _holder_path(path: Path) -> Path:
