@@ -126,6 +126,21 @@ def test_plain_up_starts_everything_and_profiles_only_leave_out() -> None:
     assert not SERVICES["kafka"].get("profiles")
 
 
+def test_what_the_pages_type_is_there() -> None:
+    pages = FILE.read_text() + (PROJECT_ROOT / "README.md").read_text()
+    typed = set(re.findall(r"docker-compose (?:exec|cp \S+) ([\w-]+)(?: cat |:)(\S+)", pages))
+    assert typed == {("airflow-apiserver", "/secrets/airflow/passwords.json"), ("spark", "/secrets/jupyter/token"),
+                     ("airflow-scheduler", "/data/landing/events/")}
+    for name, path in typed:
+        assert any(path.startswith(volume.split(":")[1]) for volume in SERVICES[name]["volumes"]), path
+    # Docker copies into no folder that is not there, and one that it made itself would be root's.
+    assert "mkdir -p /data/landing/events " in SERVICES["airflow-init"]["command"][-1]
+    chosen = set(",".join(re.findall(r"COMPOSE_PROFILES=(\S+) docker-compose", pages)).split(","))
+    assert chosen <= {profile for service in SERVICES.values() for profile in service.get("profiles", [])}
+    assert "airflow" in chosen
+    assert (PROJECT_ROOT / "notebooks" / "tour.ipynb").exists()
+
+
 def test_volumes_come_from_somewhere() -> None:
     declared = set(yaml.safe_load(FILE.read_text())["volumes"])
     sources = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
