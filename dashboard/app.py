@@ -10,26 +10,14 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-
-import streamlit as st
+from typing import TYPE_CHECKING
 
 from shoplake.dashboards.blocks import Block, Graph, Notice, Page
-from shoplake.dashboards.board import Board
-from shoplake.dashboards.free import EXAMPLES, answer_freely
-from shoplake.dashboards.html import STYLE, write_block, write_origin, write_title
-from shoplake.dashboards.pages import (
-    DAY_CHOICES,
-    SCOPES,
-    forecast_choices,
-    forecast_page,
-    live_page,
-    quality_page,
-    runs_page,
-    sales_page,
-)
 from shoplake.errors import EXIT_OK, EXIT_USAGE, ShoplakeError
 from shoplake.settings import PROFILES, load_settings
-from shoplake.warehouse import open_warehouse
+
+if TYPE_CHECKING:
+    from shoplake.dashboards.board import Board
 
 LOGO = Path(__file__).parent / "logo.svg"
 SCOPE_NAMES = {"all": "Whole shop", "category": "Category", "product": "Product"}
@@ -44,6 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="app.py", description=(__doc__ or "").strip())
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     profile = parser.parse_args(argv).profile
+    import streamlit as st
+
+    from shoplake.dashboards.html import STYLE
+
     if not st.runtime.exists():
         print("error: a browser shows this; start it with: streamlit run dashboard/app.py", file=sys.stderr)
         return EXIT_USAGE
@@ -59,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         st.Page(show_question, title="Ask", icon=":material/terminal:", url_path="ask"),
     ], position="top")
     try:
-        st.session_state["board"] = open_board(profile)
+        open_once = st.cache_resource(show_spinner="Opening the warehouse …")(open_board)
+        st.session_state["board"] = open_once(profile)
         st.title(page.title)
         page.run()
     except ShoplakeError as error:
@@ -67,20 +60,28 @@ def main(argv: list[str] | None = None) -> int:
     return EXIT_OK
 
 
-@st.cache_resource(show_spinner="Opening the warehouse …")
-def open_board(profile: str | None) -> Board:
+def open_board(profile: str | None) -> "Board":
     """Open the board that all sessions share."""
+    from shoplake.dashboards.board import Board
+    from shoplake.warehouse import open_warehouse
+
     settings = load_settings(profile)
     return Board(open_warehouse(settings), settings)
 
 
 def show_live() -> None:
     """Show the live page."""
+    from shoplake.dashboards.pages import live_page
+
     keep_fresh(live_page)
 
 
 def show_sales() -> None:
     """Show the sales page, for the number of days that is chosen."""
+    import streamlit as st
+
+    from shoplake.dashboards.pages import DAY_CHOICES, sales_page
+
     days = st.segmented_control(
         "Days", DAY_CHOICES, default=DAY_CHOICES[1], required=True, format_func=lambda count: f"{count} days",
         label_visibility="collapsed", key="days")
@@ -89,6 +90,10 @@ def show_sales() -> None:
 
 def show_forecast() -> None:
     """Show the forecast page, for the whole shop, one category or one product."""
+    import streamlit as st
+
+    from shoplake.dashboards.pages import SCOPES, forecast_choices, forecast_page
+
     scope = st.segmented_control(
         "Show", SCOPES, default=SCOPES[0], required=True, format_func=SCOPE_NAMES.__getitem__,
         label_visibility="collapsed", key="scope")
@@ -105,16 +110,26 @@ def show_forecast() -> None:
 
 def show_quality() -> None:
     """Show the quality page."""
+    from shoplake.dashboards.pages import quality_page
+
     keep_fresh(quality_page)
 
 
 def show_runs() -> None:
     """Show the pipeline page."""
+    from shoplake.dashboards.pages import runs_page
+
     keep_fresh(runs_page)
 
 
 def show_question() -> None:
     """Take one SELECT, run it through the same check as `run_analytics.py --sql`, and show the answer."""
+    import streamlit as st
+
+    from shoplake.dashboards.adhoc import EXAMPLES, run_adhoc_query
+    from shoplake.dashboards.html import write_origin
+    from shoplake.warehouse import open_warehouse
+
     settings = st.session_state["board"].settings
     st.html(write_origin("One read-only SELECT in GoogleSQL over the served tables (docs/data_dictionary.md); values "
                          "are written into the text."))
@@ -126,7 +141,7 @@ def show_question() -> None:
         return
     try:
         with open_warehouse(settings) as warehouse:  # of its own: a slow question must not hold up the pages
-            answer = answer_freely(warehouse, sql, settings.warehouse.max_rows, settings.shop.currency)
+            answer = run_adhoc_query(warehouse, sql, settings.warehouse.max_rows, settings.shop.currency)
     except ShoplakeError as error:
         show_block(Notice("error", str(error)))
         return
@@ -135,8 +150,12 @@ def show_question() -> None:
     st.download_button("Download CSV", answer.csv, "answer.csv", "text/csv", on_click="ignore")
 
 
-def keep_fresh(build: Callable[[Board, datetime], Page]) -> None:
+def keep_fresh(build: "Callable[[Board, datetime], Page]") -> None:
     """Show a page, and build and show it anew every `dashboard.refresh_seconds`."""
+    import streamlit as st
+
+    from shoplake.dashboards.html import write_origin
+
     board: Board = st.session_state["board"]
 
     @st.fragment(run_every=board.settings.dashboard.refresh_seconds)
@@ -155,6 +174,10 @@ def keep_fresh(build: Callable[[Board, datetime], Page]) -> None:
 
 def show_block(block: Block) -> None:
     """Show one block; only charts are Streamlit's, the rest is the report's HTML."""
+    import streamlit as st
+
+    from shoplake.dashboards.html import write_block, write_title
+
     if isinstance(block, Graph):
         st.html(write_title(block.title))
         st.vega_lite_chart(block.spec, width="stretch", alt=block.title)

@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -13,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from shoplake.contract.tables import DAILY_SALES, LEDGER
-from shoplake.settings import PROJECT_ROOT
+from shoplake.settings import PROJECT_ROOT, Settings
+from shoplake.warehouse import Warehouse, open_warehouse
 
 APP = PROJECT_ROOT / "dashboard" / "app.py"
 FillLake = Callable[..., None]
@@ -33,6 +36,13 @@ def open_page(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenP
 
     yield open_it
     st.cache_resource.clear()
+
+
+def test_help_loads_no_heavy_package() -> None:
+    code = ("import runpy, sys\ntry:\n    runpy.run_path('dashboard/app.py')['main'](['--help'])\n"
+            "finally:\n    print(sorted({'streamlit', 'altair', 'pyarrow', 'duckdb', 'sqlglot'} & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
 def html_of(app: AppTest) -> str:
@@ -72,6 +82,21 @@ def test_every_page_stands_on_an_empty_lake_and_on_half_of_one(
     fill_lake(LEDGER)
     st.cache_resource.clear()
     assert re.search("batch_processing.py|kafka/producer.py|make demo|No record was rejected", text_of(open_page(path)))
+
+
+def test_all_visitors_share_one_board(
+    fill_lake: FillLake, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill_lake()
+    opened: list[Settings] = []
+
+    def open_counted(settings: Settings) -> Warehouse:
+        opened.append(settings)
+        return open_warehouse(settings)
+
+    monkeypatch.setattr("shoplake.warehouse.open_warehouse", open_counted)
+    boards = {id(visit.session_state["board"]) for visit in (open_page(""), open_page("sales"), open_page("").run())}
+    assert (len(boards), len(opened)) == (1, 1)
 
 
 def test_names_from_outside_stay_text_on_every_page(fill_lake: FillLake, open_page: OpenPage, hostile: str) -> None:
@@ -121,7 +146,7 @@ def test_a_question_is_answered_with_a_table_and_a_chart(fill_lake: FillLake, op
 @pytest.mark.parametrize(("sql", "message"), [
     ("DROP TABLE gold.daily_sales", "seen: DROP"), ("", "0 statements"),
     ("SELECT * FROM bronze.events", "bronze.events"), ("SELECT <img src=x>", "no GoogleSQL"),
-    ("SELECT @x AS x", "needs @x"),
+    ("SELECT @x AS x", "needs @x"), ("SELECT units, units FROM gold.daily_sales", "columns named units"),
     ("SELECT 1 / (v - v) AS x FROM UNNEST([1]) AS v", "division by zero"),
 ])
 def test_a_refused_question_is_a_message(

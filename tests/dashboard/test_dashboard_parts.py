@@ -1,4 +1,4 @@
-"""What pages are made of: numbers as texts, chart specifications, HTML, and answers to free questions."""
+"""What pages are made of: numbers as texts, chart specifications, HTML, and answers to ad hoc queries."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from shoplake.dashboards.adhoc import MAX_LISTED, run_adhoc_query
 from shoplake.dashboards.blocks import Block, Figure, Figures, Graph, Listing, Notice, Page
 from shoplake.dashboards.charts import draw_answer, draw_days, draw_growth, draw_windows
 from shoplake.dashboards.document import draw_svg, write_document
 from shoplake.dashboards.figures import compare, list_table, write_age, write_amount
-from shoplake.dashboards.free import MAX_LISTED, answer_freely
 from shoplake.dashboards.html import write_block, write_origin, write_title
 from shoplake.errors import QueryRefusedError, WarehouseError
 from shoplake.settings import load_settings
@@ -160,10 +160,10 @@ def test_an_answer_is_drawn_only_where_its_shape_says_how(table: dict[str, list[
         assert len(data_of(spec)) == len([number for number in numbers if abs(number) != float("inf")])
 
 
-def test_a_free_question_is_answered_exactly_and_bounded(fill_lake: Callable[..., None], hostile: str) -> None:
+def test_an_adhoc_query_is_answered_exactly_and_bounded(fill_lake: Callable[..., None], hostile: str) -> None:
     fill_lake()
     with open_warehouse(load_settings("local")) as warehouse:
-        answer = answer_freely(
+        answer = run_adhoc_query(
             warehouse, "SELECT product_id, SUM(net_amount) AS net FROM silver.product_revenue_5min "
             "WHERE window_date >= '2026-03-01' GROUP BY product_id ORDER BY net", 10, "GBP")
         graph, listing = answer.blocks
@@ -171,19 +171,19 @@ def test_a_free_question_is_answered_exactly_and_bounded(fill_lake: Callable[...
         assert isinstance(listing, Listing)
         assert listing.rows == ((hostile, "0.0001"), ("a", "1,040.5000"))
         assert answer.csv.splitlines()[0] == "product_id,net"
-        many = answer_freely(warehouse, "SELECT n FROM UNNEST(GENERATE_DATE_ARRAY('2000-01-01', '2026-01-01')) AS n",
+        many = run_adhoc_query(warehouse, "SELECT n FROM UNNEST(GENERATE_DATE_ARRAY('2000-01-01', '2026-01-01')) AS n",
                              1000, "GBP")
         (listing,) = many.blocks
         assert isinstance(listing, Listing)
         assert len(listing.rows) == MAX_LISTED
         assert listing.title == "The first 1,000 rows (warehouse.max_rows); shown are 200"
         assert len(many.csv.splitlines()) == 1001
-        (lists,) = answer_freely(warehouse, "SELECT [1, 2] AS a, 1 AS n UNION ALL SELECT [3], 2", 10, "GBP").blocks
+        (lists,) = run_adhoc_query(warehouse, "SELECT [1, 2] AS a, 1 AS n UNION ALL SELECT [3], 2", 10, "GBP").blocks
         assert isinstance(lists, Listing)
         assert set(lists.rows) == {("[1, 2]", "1"), ("[3]", "2")}
         with pytest.raises(QueryRefusedError, match="2 columns named units"):
-            answer_freely(warehouse, "SELECT units, units FROM gold.daily_sales", 10, "GBP")
+            run_adhoc_query(warehouse, "SELECT units, units FROM gold.daily_sales", 10, "GBP")
         with pytest.raises(QueryRefusedError, match="seen: DROP"):
-            answer_freely(warehouse, "DROP TABLE gold.daily_sales", 10, "GBP")
+            run_adhoc_query(warehouse, "DROP TABLE gold.daily_sales", 10, "GBP")
         with pytest.raises(WarehouseError, match="division by zero"):
-            answer_freely(warehouse, "SELECT 1 / (v - v) AS x FROM UNNEST([1]) AS v", 10, "GBP")
+            run_adhoc_query(warehouse, "SELECT 1 / (v - v) AS x FROM UNNEST([1]) AS v", 10, "GBP")

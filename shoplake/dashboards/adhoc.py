@@ -1,4 +1,4 @@
-"""A question of one's own: its answer as blocks and as CSV."""
+"""Ad hoc queries, typed by a person: the answer as blocks and as CSV."""
 
 from dataclasses import dataclass
 
@@ -27,14 +27,14 @@ ORDER BY records DESC""",
 
 
 @dataclass(frozen=True)
-class FreeAnswer:
-    """The answer to a question of one's own; `csv` holds all its rows, `blocks` the first 200."""
+class AdhocAnswer:
+    """The answer to an ad hoc query; `csv` holds all its rows, `blocks` the first 200."""
 
     blocks: tuple[Block, ...]
     csv: str
 
 
-def answer_freely(warehouse: Warehouse, sql: str, most_rows: int, currency: str) -> FreeAnswer:
+def run_adhoc_query(warehouse: Warehouse, sql: str, most_rows: int, currency: str) -> AdhocAnswer:
     """Run one read-only SELECT in GoogleSQL and draw its answer where its shape says how; at most `most_rows` rows.
 
     Raises:
@@ -52,4 +52,4 @@ def answer_freely(warehouse: Warehouse, sql: str, most_rows: int, currency: str)
     listing = list_table(title, rows.slice(0, MAX_LISTED), headings, currency)
     spec = draw_answer(rows)
     graphs = (Graph(f"By {headings[rows.column_names[0]]}", spec),) if spec else ()
-    return FreeAnswer((*graphs, listing), as_csv(rows))
+    return AdhocAnswer((*graphs, listing), as_csv(rows))
