@@ -20,7 +20,7 @@ resource "google_bigquery_table" "served" {
   description              = each.value.description
   schema                   = jsonencode(each.value.schema)
   clustering               = each.value.clustering
-  require_partition_filter = each.value.partition_by != null
+  require_partition_filter = each.value.requires_partition_filter
   deletion_protection      = var.protect_data
 
   labels = {

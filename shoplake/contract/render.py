@@ -82,7 +82,7 @@ def bigquery_ddl(table: Table, dataset: str) -> str:
     if table.cluster_by:
         parts.append("CLUSTER BY " + ", ".join(table.cluster_by))
     options = [f"description={_text(table.description)}"]
-    if table.partition_by:
+    if table.requires_partition_filter:
         options.append("require_partition_filter=TRUE")
     parts.append(f"OPTIONS({', '.join(options)})")
     return "\n".join(parts)

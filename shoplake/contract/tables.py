@@ -22,6 +22,7 @@ class Table:
         key: the columns that identify a row.
         partition_by: the date column that Delta and BigQuery partition by; None for small tables.
         cluster_by: BigQuery's clustering columns.
+        readable_whole: BigQuery may read every partition at once, because a view has to look for the newest rows.
         served: readers see it in the warehouse.
         writer: the command that writes it, by its path.
         inputs: what it is made from: tables, or in words what comes from outside.
@@ -35,6 +36,7 @@ class Table:
     columns: tuple[Column, ...]
     partition_by: str | None = None
     cluster_by: tuple[str, ...] = ()
+    readable_whole: bool = False
     served: bool = False
     writer: str = ""
     inputs: tuple[str, ...] = ()
@@ -49,6 +51,11 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The columns' names in the table's order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def requires_partition_filter(self) -> bool:
+        """Whether BigQuery refuses a query that does not say which partitions of the table it reads."""
+        return self.partition_by is not None and not self.readable_whole
 
 
 @dataclass(frozen=True)
@@ -149,7 +156,8 @@ SILVER_QUARANTINE = Table(
 PRODUCT_REVENUE_5MIN = Table(
     "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
     "window: window_start, product_id", ("window_start", "product_id"), (*_WINDOW, _PRODUCT_ID, *SALES_MEASURES),
-    partition_by="window_date", cluster_by=("product_id",), served=True,
+    # silver.latest_window_products looks for the newest window, on whatever day that is.
+    partition_by="window_date", cluster_by=("product_id",), readable_whole=True, served=True,
     writer="spark/streaming_pipeline.py", inputs=("silver.events",),
 )
 CATEGORY_REVENUE_1H = Table(

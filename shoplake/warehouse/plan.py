@@ -28,7 +28,8 @@ def plan_terraform() -> str:
     return json.dumps([
         {
             "layer": table.layer, "name": table.name.split(".")[1], "description": table.description,
-            "partition_by": table.partition_by, "clustering": list(table.cluster_by),
+            "partition_by": table.partition_by, "requires_partition_filter": table.requires_partition_filter,
+            "clustering": list(table.cluster_by),
             "schema": bigquery_schema(table),
         }
         for table in TABLES if table.served

@@ -197,6 +197,9 @@ def test_a_table_for_terraform_is_the_one_of_the_ddl(entry: dict[str, Any]) -> N
     assert all(field["description"] for field in entry["schema"])
     assert (entry["partition_by"] or "") in bigquery_ddl(table, table.layer)
     assert tuple(entry["clustering"]) == table.cluster_by
+    assert entry["requires_partition_filter"] == ("require_partition_filter=TRUE" in bigquery_ddl(table, table.layer))
+    assert RESOURCES["google_bigquery_table.served"]["require_partition_filter"] == (
+        "${each.value.requires_partition_filter}")
 
 
 def sql_type(field: dict[str, Any]) -> str:
