@@ -21,10 +21,10 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-data check package cloud-plan lock docs clean
+.PHONY: help setup demo up status down test test-live test-images test-data check package cloud-plan lock docs clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # The second step looks for itself whether jars, settings or Java are missing, in half a second.
 setup: $(STAMP)  ## Install Python packages, JVM jars, Spark's settings and a Java into .venv (quick when done)
@@ -52,10 +52,13 @@ down: setup  ## Stop the standing platform; its data stay
 	@"$(PY)" utils/stack.py down
 
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live" -n 2 --dist worksteal
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not images" -n 2 --dist worksteal
 
-test-live: setup  ## Run the tests of the standing platform: scheduler, backfill, browser (installs Chromium and PostgreSQL)
+test-live: setup  ## Run the tests of the standing platform: Airflow, a backfill, a browser (installs Chromium and PostgreSQL)
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
+
+test-images: setup  ## Run compose's services outside containers, and read the DAGs under Composer's own packages
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m images
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow

@@ -22,7 +22,11 @@ from shoplake.lake.addresses import Lake
 from shoplake.settings import ENV_PREFIX, PROJECT_ROOT
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from pyspark.sql import SparkSession
+
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+                  "--disable-sync", "--no-first-run", "--disable-quic"]
 
 
 @pytest.fixture(autouse=True)
@@ -161,16 +165,36 @@ def find_postgres() -> Path | None:
 
 
 def install_postgres() -> Path | None:
-    """Install Debian's, where this may be done, without the server that the package would start."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        own = Path("/etc/postgresql-common/createcluster.conf")
-        if not own.exists():
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.write_text("create_main_cluster = false\n")
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (["update"], ["install", "--yes", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", *words], env=environment, capture_output=True, check=False)
+    """Install Debian's, without the server that the package would start."""
+    own = Path("/etc/postgresql-common/createcluster.conf")
+    if os.geteuid() == 0 and not own.exists():
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text("create_main_cluster = false\n")
+    install_package("postgresql")
     return find_postgres()
+
+
+def install_package(name: str) -> None:
+    """Install a package of Debian's, where this may be done."""
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update"], ["install", "--yes", "--no-install-recommends", name]):
+            subprocess.run(["apt-get", *words], env=environment, capture_output=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """Give Debian's Chromium without a window; it is installed if it is missing."""
+    from playwright.sync_api import sync_playwright
+
+    if shutil.which("chromium") is None:
+        install_package("chromium")
+    if shutil.which("chromium") is None:
+        pytest.skip("no Chromium on this machine, and apt-get did not bring it: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

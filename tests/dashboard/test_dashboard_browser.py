@@ -1,7 +1,6 @@
 """The dashboard in a real browser: light, dark, narrow; nothing from elsewhere; new data without a reload."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,35 +14,19 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from shoplake.contract.tables import PRODUCT_REVENUE_5MIN, Table
 from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.live
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-                  "--disable-sync", "--no-first-run", "--disable-quic"]
 PAGES = {"": "Live", "sales": "Sales", "forecast": "Forecast", "quality": "Quality", "pipeline": "Pipeline",
          "ask": "Ask"}
 CHARTS = {"": 2, "sales": 2, "forecast": 1, "quality": 1}
 LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 600), "narrow dark": ("dark", 600)}
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 21, 23)"}
 WAIT = 60_000  # ms: a hang, not a slow machine
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Give Debian's Chromium without a window; it is installed if it is missing."""
-    if shutil.which("chromium") is None:
-        install = "apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium"
-        done = subprocess.run(["sh", "-c", install], capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"no Chromium, and it cannot be installed: {done.stderr.strip()[-300:]}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
