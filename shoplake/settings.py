@@ -52,6 +52,7 @@ class ShopSettings(_Section):
 class LakeSettings(_Section):
     root: Annotated[str, Field(min_length=1)]
     lock_timeout: Annotated[float, Field(ge=0)]
+    lease: Annotated[float, Field(ge=1)]
 
 
 class KafkaSettings(_Section):
@@ -111,6 +112,8 @@ class GcpSettings(_Section):
     bucket_name: str
     dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     location: str
+    storage_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
+    storage_timeout: PositiveInt
     dataproc: DataprocSettings
 
 
@@ -260,6 +263,13 @@ class Settings(BaseSettings):
     def landing_path(self) -> Path:
         """The folder into which a shop puts its files, one folder for each source."""
         return self.data_path / self.sources.landing_dir
+
+    @property
+    def landing_root(self) -> str:
+        """Where files arrive: `landing_path`, or the same folder of the bucket where the lake is in one."""
+        if "://" in self.lake.root:
+            return f"gs://{self.gcp.bucket_name or self.lake.root.split('/')[2]}/{self.sources.landing_dir}"
+        return str(self.landing_path)
 
     @property
     def model_path(self) -> Path:
