@@ -94,6 +94,8 @@ class WarehouseSettings(_Section):
     kind: Literal["duckdb", "bigquery"]
     max_rows: PositiveInt
     query_timeout: PositiveInt
+    endpoint: str
+    maximum_bytes_billed: Annotated[int, Field(ge=10_485_760)]  # BigQuery bills no query less than 10 MB
 
 
 class DataprocSettings(_Section):
