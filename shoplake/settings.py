@@ -94,7 +94,7 @@ class WarehouseSettings(_Section):
     kind: Literal["duckdb", "bigquery"]
     max_rows: PositiveInt
     query_timeout: PositiveInt
-    endpoint: str
+    endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
     maximum_bytes_billed: Annotated[int, Field(ge=10_485_760)]  # BigQuery bills no query less than 10 MB
 
 
@@ -114,6 +114,7 @@ class GcpSettings(_Section):
     bucket_name: str
     dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     location: str
+    policy_tags: dict[Literal["internal", "personal", "secret"], str]
     storage_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
     storage_timeout: PositiveInt
     dataproc: DataprocSettings
