@@ -29,14 +29,26 @@ class SourceError(ShoplakeError):
     """A file, a topic or a broker cannot be read or written."""
 
 
+class StorageError(ShoplakeError):
+    """Cloud Storage does not answer, or not as it should; at the next try it may."""
+
+
 class WarehouseError(ShoplakeError):
     """A query or a publication failed in the warehouse."""
 
 
 class QueryRefusedError(WarehouseError):
-    """A statement that the warehouse does not run: its text or a parameter is wrong, and nothing was run."""
+    """A statement that the warehouse does not run: its text or a parameter is wrong, and nothing was run.
+
+    `line` is where in the statement's text, from 1, if that is known.
+    """
 
     exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        """Make it."""
+        super().__init__(message)
+        self.line = line
 
 
 class ForecastError(ShoplakeError):

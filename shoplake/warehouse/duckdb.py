@@ -4,6 +4,7 @@ A view is made anew for each query that reads it, so a long-lived reader sees a 
 blocks a writer, and a table that is not built yet is empty but typed.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,6 +23,7 @@ from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.googlesql import Query, Value, read_query
 from shoplake.warehouse.protocol import RELATIONS, Publication
 
+LOG = logging.getLogger("shoplake.warehouse")
 _BATCH_ROWS = 10_000
 
 
@@ -47,6 +49,8 @@ class DuckDBWarehouse:
     def query(self, sql: str, parameters: Mapping[str, Value] | None = None, limit: int | None = None) -> pa.Table:
         """See Warehouse.query."""
         query = read_query(sql, parameters or {}, RELATIONS)
+        for scan in query.unfiltered:  # here it costs time only; where it costs money it is refused
+            LOG.warning("%s", scan)
         text = write_duckdb(query)
         _check_statement(text)
         self._serve(query.tables)
@@ -78,10 +82,10 @@ class DuckDBWarehouse:
             relation = _find_relation(name)
             if isinstance(relation, View):
                 for table in relation.reads:
-                    self._create_view(table, select_table(self._lake, find_table(table)))
+                    self._create_view(table, select_table(self._connection, self._lake, find_table(table)))
                 self._create_view(name, write_duckdb(_read_view(relation)))
             else:
-                self._create_view(name, select_table(self._lake, relation))
+                self._create_view(name, select_table(self._connection, self._lake, relation))
 
     def _create_view(self, name: str, select: str) -> None:
         try:

@@ -10,6 +10,7 @@ from sqlglot import ErrorLevel, exp
 
 from shoplake.errors import QueryRefusedError
 from shoplake.warehouse.googlesql import DIALECT, Query
+from shoplake.warehouse.partition_filters import find_line
 
 NUMERIC = "DECIMAL(38, 9)"
 # Exact division of decimals: DuckDB's own goes through DOUBLE. HUGEINT holds operands up to 8e19; beyond is an error.
@@ -55,7 +56,8 @@ def _kind(node: exp.Expr) -> str:
     kind = node.type.sql(DIALECT).split("(")[0] if node.type else "UNKNOWN"
     if kind in ("UNKNOWN", "NULL"):
         raise QueryRefusedError(
-            f"the type of {node.sql(DIALECT)[:80]} cannot be told; write CAST(… AS NUMERIC) around it, or another type."
+            f"the type of {node.sql(DIALECT)[:80]} cannot be told; write CAST(… AS NUMERIC) around it, or another "
+            "type.", find_line(node)
         )
     return kind
 
@@ -102,7 +104,8 @@ def _divide_safely(node: exp.Expr) -> exp.Expr:
 
 def _divide_integers(node: exp.Expr) -> exp.Expr:
     if _common_kind([node.this, node.expression]) != _INT:
-        raise QueryRefusedError(f"{node.sql(DIALECT)[:80]}: DIV and MOD take INT64 here; else write FLOOR(a / b).")
+        raise QueryRefusedError(
+            f"{node.sql(DIALECT)[:80]}: DIV and MOD take INT64 here; else write FLOOR(a / b).", find_line(node))
     return _call("divide_integer" if isinstance(node, exp.IntDiv) else "remainder_of", node.this, node.expression)
 
 
@@ -146,7 +149,8 @@ def _convert(node: exp.Cast) -> exp.Expr:
     elif _kind(source) not in _CASTS.get(target, ()):
         raise QueryRefusedError(
             f"CAST from {_kind(source)} to {target} is not proven to give the same in both warehouses, in "
-            f"{node.sql(DIALECT)[:80]}; allowed to {target}: {', '.join(_CASTS.get(target, ())) or 'none'}."
+            f"{node.sql(DIALECT)[:80]}; allowed to {target}: {', '.join(_CASTS.get(target, ())) or 'none'}.",
+            find_line(node)
         )
     if target == _NUMERIC and not node.to.expressions:
         node.set("to", exp.DataType.build(NUMERIC, dialect="duckdb"))
@@ -158,7 +162,7 @@ def _round(node: exp.Expr) -> exp.Expr:
     if _kind(node.this) != _NUMERIC or not (digits is None or isinstance(digits, exp.Literal)):
         raise QueryRefusedError(
             f"{node.sql(DIALECT)[:80]}: ROUND takes a NUMERIC and a literal number of digits here; FLOAT64 is rounded "
-            "differently by the two warehouses."
+            "differently by the two warehouses; write ROUND(CAST(… AS NUMERIC), 2).", find_line(node)
         )
     return node
 

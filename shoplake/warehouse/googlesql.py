@@ -20,6 +20,7 @@ from sqlglot.schema import MappingSchema
 from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import Table, View
 from shoplake.errors import QueryRefusedError
+from shoplake.warehouse.partition_filters import UnfilteredScan, find_line, find_unfiltered
 
 DIALECT = "bigquery"
 Value = date | int | str | Decimal
@@ -38,7 +39,7 @@ _OPERATORS: tuple[type[exp.Expr], ...] = (
 )
 _FUNCTIONS: tuple[type[exp.Expr], ...] = (
     exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least, exp.Cast, exp.TryCast, exp.SafeDivide,
-    exp.IntDiv, exp.Mod, exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sum, exp.Count, exp.CountIf,
+    exp.IntDiv, exp.Mod, exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sqrt, exp.Sum, exp.Count, exp.CountIf,
     exp.Avg, exp.Min, exp.Max, exp.AnyValue, exp.LogicalAnd, exp.LogicalOr, exp.RowNumber,
     exp.Rank, exp.DenseRank, exp.Ntile, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue,
     exp.LastValue, exp.CurrentDate, exp.Date, exp.DateAdd, exp.DateSub, exp.DateDiff, exp.DateTrunc, exp.WeekStart,
@@ -72,11 +73,15 @@ _TIMESTAMP_PARTS = ("SECOND", "MINUTE", "HOUR", "DAY")
 
 @dataclass(frozen=True)
 class Query:
-    """A checked query: its tree with every column qualified and every type known, and the tables that it reads."""
+    """A checked query: its tree with every column qualified and every type known, and the tables that it reads.
+
+    `unfiltered` are the scans for which BigQuery would refuse it; it is for the warehouse to say what that means.
+    """
 
     tree: exp.Expr
     tables: tuple[str, ...]
     parameters: Mapping[str, Value]
+    unfiltered: tuple[UnfilteredScan, ...]
 
 
 def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Table | View]) -> Query:
@@ -95,14 +100,16 @@ def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Ta
     used = _bind(tree, parameters)
     resolved = _resolve(tree, relations)
     _check_names(resolved)
-    return Query(resolved, tables, used)
+    return Query(resolved, tables, used, find_unfiltered(resolved, relations))
 
 
 def _parse(sql: str) -> exp.Query:
     try:
         statements = [statement for statement in sqlglot.parse(sql, dialect=DIALECT) if statement is not None]
     except (ParseError, TokenError) as error:
-        raise QueryRefusedError(f"this is no GoogleSQL that can be read: {_first_line(error)}. {_HINT}.") from error
+        line = error.errors[0]["line"] if isinstance(error, ParseError) and error.errors else None
+        raise QueryRefusedError(
+            f"this is no GoogleSQL that can be read: {_first_line(error)}. {_HINT}.", line) from error
     if len(statements) != 1:
         raise QueryRefusedError(f"seen: {len(statements)} statements. {_HINT}.")
     statement = statements[0]
@@ -118,12 +125,13 @@ def _check_tables(tree: exp.Query, relations: Sequence[Table | View]) -> tuple[s
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier):
             function = table.this.sql(DIALECT)[:60]
-            raise QueryRefusedError(f"seen: the table function {function}. {_HINT}: {', '.join(known)}.")
+            raise QueryRefusedError(
+                f"seen: the table function {function}. {_HINT}: {', '.join(known)}.", find_line(table))
         name = ".".join(part.name for part in table.parts)
         if name in known:
             read.append(name)
         elif table.db or name not in named_here:
-            raise QueryRefusedError(f"seen: the table {name}. {_HINT}: {', '.join(known)}.")
+            raise QueryRefusedError(f"seen: the table {name}. {_HINT}: {', '.join(known)}.", find_line(table))
     return tuple(dict.fromkeys(read))
 
 
@@ -174,7 +182,7 @@ def _check_part(node: exp.Expr, part: exp.Expr | None, allowed: Sequence[str]) -
 def _unproven(what: str, node: exp.Expr, instead: str) -> QueryRefusedError:
     return QueryRefusedError(
         f"{what} is not among the constructs that both warehouses are proven to answer alike, in "
-        f"{node.sql(DIALECT)[:80]}; instead, {instead}."
+        f"{node.sql(DIALECT)[:80]}; instead, {instead}.", find_line(node)
     )
 
 
@@ -182,7 +190,7 @@ def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
     used: dict[str, Value] = {}
     for node in list(tree.find_all(exp.Parameter)):
         if not isinstance(node.this, exp.Var):
-            raise QueryRefusedError(f"seen: the system variable {node.sql(DIALECT)}. {_HINT}.")
+            raise QueryRefusedError(f"seen: the system variable {node.sql(DIALECT)}. {_HINT}.", find_line(node))
         if node.name not in parameters:
             raise QueryRefusedError(f"the query needs @{node.name}; give it with --param {node.name}=…")
         value = used[node.name] = parameters[node.name]
@@ -211,7 +219,7 @@ def _check_names(tree: exp.Expr) -> None:
             if count > 1:
                 raise QueryRefusedError(
                     f"seen: {count} columns named {name}; give each a name of its own with AS, in "
-                    f"{query.sql(DIALECT)[:80]}.")
+                    f"{query.sql(DIALECT)[:80]}.", find_line(query))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,118 +1,138 @@
 """Google's own SQL engine (ZetaSQL as wasm) as the oracle for what GoogleSQL means."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
+from sqlglot import exp
 
 from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_type
+from shoplake.warehouse.google_analyzer import GoogleAnalyzer
 
 Tables = Mapping[str, tuple[Sequence[Column], Sequence[Sequence[Any]]]]
 Answer = tuple[list[str], list[str], list[tuple[Any, ...]]]
-GoogleSql = Callable[..., Answer]
+Evaluate = Callable[[Mapping[str, Any], Mapping[str, Sequence[Sequence[Any]]]], Answer]
+EPOCH = date(1970, 1, 1)
 
 
 @pytest.fixture(scope="session")
-def google_sql(pytestconfig: pytest.Config) -> GoogleSql:
-    """Give `run(sql, parameters, tables) -> (column names, type names, rows)` in ZetaSQL's reference engine.
+def google_analyzer() -> GoogleAnalyzer:
+    """Give Google's analyzer; its module is kept where utils/check_sql.py keeps it."""
+    return GoogleAnalyzer(Path(sys.prefix) / "zetasql")
 
-    Compiling the module takes 15 to 60 s; it is kept in pytest's cache.
+
+@pytest.fixture(scope="session")
+def prepare_google_sql(google_analyzer: GoogleAnalyzer) -> Callable[..., Any]:
+    """Give `prepare(sql, parameter types, columns by table)`, a context that gives `evaluate(parameters, rows)`.
+
+    Preparing takes 50 to 90 ms, evaluating 5.
     """
-    engine = _start_engine(pytestconfig.cache.mkdir("zetasql"))
+    engine = GoogleEngine(google_analyzer)
+    return engine.prepare
 
-    def run(
-        sql: str, parameters: Mapping[str, Any] | None = None,
-        tables: Tables | None = None,
-    ) -> Answer:
-        return _evaluate(engine, sql, parameters or {}, tables or {})
+
+@pytest.fixture(scope="session")
+def google_sql(prepare_google_sql: Callable[..., Any]) -> Callable[..., Answer]:
+    """Give `run(sql, parameters, tables) -> (column names, type names, rows)` in ZetaSQL's reference engine."""
+
+    def run(sql: str, parameters: Mapping[str, Any] | None = None, tables: Tables | None = None) -> Answer:
+        given = parameters or {}
+        columns = {name: its for name, (its, _) in (tables or {}).items()}
+        with prepare_google_sql(sql, {name: _type_name(value) for name, value in given.items()}, columns) as evaluate:
+            answer: Answer = evaluate(given, {name: rows for name, (_, rows) in (tables or {}).items()})
+            return answer
 
     return run
 
 
-def _start_engine(cache: Path) -> Any:
-    import wasmtime
-    import zetasql
-    from zetasql.core import ZetaSqlLocalService, wasm_client
+class GoogleEngine:
+    """ZetaSQL's reference engine.
 
-    compiled = cache / f"{zetasql.__version__}-{version('wasmtime')}.cwasm"
+    Rows reach it as a parameter, an array of structs that takes the place of the table: so one prepared statement is
+    evaluated on many sets of rows.
+    """
 
-    class CachedModule:
-        @staticmethod
-        def from_file(engine: wasmtime.Engine, path: str) -> wasmtime.Module:
-            with FileLock(cache / "lock"):
-                if not compiled.exists():
-                    part = compiled.with_suffix(".part")
-                    part.write_bytes(wasmtime.Module.from_file(engine, path).serialize())
-                    part.rename(compiled)
-            return wasmtime.Module.deserialize_file(engine, str(compiled))
+    def __init__(self, analyzer: GoogleAnalyzer) -> None:
+        from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wasm_client, "Module", CachedModule)
-        return ZetaSqlLocalService()
+        self._analyzer, self._messages = analyzer, local_service_pb2
+        self._catalog = analyzer.service.register_catalog(simple_catalog=analyzer.functions()).registered_id
 
+    @contextmanager
+    def prepare(
+        self, sql: str, parameters: Mapping[str, str], tables: Mapping[str, Sequence[Column]],
+    ) -> Iterator[Evaluate]:
+        types, stand_ins = dict(parameters), {}
+        for name, columns in tables.items():
+            pattern = rf"(?<![`.\w@]){re.escape(name)}\b"
+            if re.search(pattern, sql):
+                stand_ins[name] = name.replace(".", "__")
+                sql = re.sub(pattern, f"(SELECT * FROM UNNEST(@{stand_ins[name]}))", sql)
+                types[stand_ins[name]] = _rows_type(columns)
+        parsed = {name: exp.DataType.build(type_, dialect="bigquery") for name, type_ in types.items()}
+        prepared = self._analyzer.service.prepare_query(
+            sql=sql, options=self._analyzer.options(types), registered_catalog_id=self._catalog).prepared
+        names = [column.name for column in prepared.columns]
+        kinds = [self._analyzer.name_kind(column.type.type_kind) for column in prepared.columns]
 
-# What BigQuery has and the queries may use; ZetaSQL's other features stay off.
-_FEATURES = (
-    "ANALYTIC_FUNCTIONS", "NUMERIC_TYPE", "BIGNUMERIC_TYPE", "INTERVAL_TYPE", "PARAMETERIZED_TYPES", "GROUP_BY_ROLLUP",
-    "WITH_ON_SUBQUERY", "SELECT_STAR_EXCEPT_REPLACE", "ORDER_BY_IN_AGGREGATE", "LIMIT_IN_AGGREGATE",
-    "NULL_HANDLING_MODIFIER_IN_ANALYTIC", "NULL_HANDLING_MODIFIER_IN_AGGREGATE", "CIVIL_TIME", "SAFE_FUNCTION_CALL",
-    "WEEK_WITH_WEEKDAY", "NULLS_FIRST_LAST_IN_ORDER_BY", "WITH_RECURSIVE", "DECIMAL_ALIAS", "DATE_TIME_CONSTRUCTORS",
-    "DATE_ARITHMETICS", "ADDITIONAL_STRING_FUNCTIONS", "EXTENDED_DATE_TIME_SIGNATURES", "IS_DISTINCT", "QUALIFY",
-    "PIVOT", "UNPIVOT", "GROUPING_SETS", "GROUPING_BUILTIN", "GROUP_BY_ALL", "CONCAT_MIXED_TYPES",
-    "DISALLOW_GROUP_BY_FLOAT",
-    "ARRAY_AGGREGATION_FUNCTIONS", "TIME_BUCKET_FUNCTIONS",
-)
+        def evaluate(values: Mapping[str, Any], rows: Mapping[str, Sequence[Sequence[Any]]]) -> Answer:
+            request = self._messages.EvaluateQueryRequest(prepared_query_id=prepared.prepared_query_id)
+            given = {**values, **{stand_in: rows[name] for name, stand_in in stand_ins.items()}}
+            for name, value in given.items():
+                parameter = request.params.add(name=name)
+                _encode(value, parsed[name], parameter.value)
+            answer = self._analyzer.service.wasm_client.call_grpc_func(
+                "ZetaSqlLocalService_EvaluateQuery", request, self._messages.EvaluateQueryResponse)
+            found = [tuple(_decode(cell, kind) for cell, kind in zip(row.cell, kinds, strict=True))
+                     for row in answer.content.table_data.row]
+            return names, kinds, found
 
-
-def _language() -> Any:
-    from zetasql import types as z
-
-    return z.LanguageOptions(
-        product_mode=z.ProductMode.PRODUCT_EXTERNAL, reserved_keywords=["QUALIFY"],
-        enabled_language_features=[z.LanguageFeature[f"FEATURE_{name}"] for name in _FEATURES],
-        supported_statement_kinds=[z.ResolvedNodeKind.RESOLVED_QUERY_STMT],
-    )
-
-
-def _kind(type_name: str) -> Any:
-    from zetasql import types as z
-
-    name = type_name.split("(")[0]
-    return z.TypeKind[f"TYPE_{ {'FLOAT64': 'DOUBLE'}.get(name, name) }"]
+        try:
+            yield evaluate
+        finally:
+            self._analyzer.service.unprepare_query(prepared_query_id=prepared.prepared_query_id)
 
 
-def _parameter_type(value: Any) -> str:
+def _rows_type(columns: Sequence[Column]) -> str:
+    fields = ", ".join(f"`{column.name}` {re.sub(r'[(].*?[)]', '', bigquery_type(column))}" for column in columns)
+    return f"ARRAY<STRUCT<{fields}>>"
+
+
+def _type_name(value: Any) -> str:
     if isinstance(value, datetime):
         return "TIMESTAMP"
     return {date: "DATE", int: "INT64", str: "STRING", Decimal: "NUMERIC", float: "FLOAT64", bool: "BOOL"}[type(value)]
 
 
-def _encode(value: Any, type_name: str) -> Any:
-    from zetasql import types as z
-
+def _encode(value: Any, type_: exp.DataType, into: Any) -> None:
     if value is None:
-        return z.Value()
-    name = type_name.split("(")[0]
-    if name == "NUMERIC":
+        return
+    if type_.is_type(exp.DType.ARRAY):
+        into.array_value.SetInParent()
+        for element in value:
+            _encode(element, type_.expressions[0], into.array_value.element.add())
+    elif type_.is_type(exp.DType.STRUCT):
+        parts = value.values() if isinstance(value, dict) else value
+        for part, field in zip(parts, type_.expressions, strict=True):
+            _encode(part, field.args["kind"], into.struct_value.field.add())
+    elif type_.is_type(exp.DType.DECIMAL):
         units = int(Decimal(value).scaleb(9))
-        return z.Value(numeric_value=units.to_bytes((units.bit_length() // 8) + 1, "little", signed=True))
-    if name == "DATE":
-        return z.Value(date_value=(value - date(1970, 1, 1)).days)
-    if name == "TIMESTAMP":
-        from google.protobuf.timestamp_pb2 import Timestamp  # type: ignore[import-untyped]
-
-        moment = Timestamp()
-        moment.FromDatetime(value.astimezone(UTC))
-        return z.Value(timestamp_value=moment)
-    field = {"INT64": "int64_value", "STRING": "string_value", "BOOL": "bool_value", "FLOAT64": "double_value"}[name]
-    return z.Value(**{field: value})
+        into.numeric_value = units.to_bytes((units.bit_length() // 8) + 1, "little", signed=True)
+    elif type_.is_type(exp.DType.DATE):
+        into.date_value = (value - EPOCH).days
+    elif type_.is_type(exp.DType.TIMESTAMPTZ, exp.DType.TIMESTAMP):
+        into.timestamp_value.FromDatetime(value.astimezone(UTC))
+    else:
+        fields = {"INT64": "int64_value", "STRING": "string_value", "BOOL": "bool_value", "FLOAT64": "double_value",
+                  "BYTES": "bytes_value"}
+        setattr(into, fields[type_.sql("bigquery")], value)
 
 
 def _decode(cell: Any, kind: str) -> Any:
@@ -123,57 +143,7 @@ def _decode(cell: Any, kind: str) -> Any:
     if kind == "NUMERIC":
         return Decimal(int.from_bytes(value, "little", signed=True)).scaleb(-9)
     if kind == "DATE":
-        return date(1970, 1, 1) + timedelta(days=value)
+        return EPOCH + timedelta(days=value)
     if kind == "TIMESTAMP":
         return value.ToDatetime(UTC)
     return value
-
-
-def _evaluate(
-    engine: Any, sql: str, parameters: Mapping[str, Any], tables: Tables,
-) -> Answer:
-    from zetasql import types as z
-    from zetasql.wasi._pb2.zetasql.local_service import local_service_pb2
-
-    language = _language()
-    content: dict[str, Any] = {}
-    registered = []
-    for name, (columns, rows) in tables.items():
-        # The engine takes rows for tables of the root catalog only, so `gold.x` becomes one name.
-        sql = re.sub(rf"(?<![`.\w]){re.escape(name)}\b", f"`{name}`", sql)
-        types = [bigquery_type(column) for column in columns]
-        registered.append(z.SimpleTable(name=name, column=[
-            z.SimpleColumn(name=column.name, type=z.Type(type_kind=_kind(type_)))
-            for column, type_ in zip(columns, types, strict=True)
-        ]))
-        content[name] = z.TableContent(table_data=z.TableData(row=[
-            z.TableData.Row(cell=[_encode(value, type_) for value, type_ in zip(row, types, strict=True)])
-            for row in rows
-        ]))
-    catalog = z.SimpleCatalog(
-        name="root", table=registered,
-        builtin_function_options=z.ZetaSQLBuiltinFunctionOptions(language_options=language),
-    )
-    options = z.AnalyzerOptions(
-        language_options=language, default_timezone="UTC",
-        query_parameters=[
-            z.AnalyzerOptions.QueryParameter(name=name, type=z.Type(type_kind=_kind(_parameter_type(value))))
-            for name, value in parameters.items()
-        ],
-    )
-    prepared = engine.prepare_query(sql=sql, options=options, simple_catalog=catalog, table_content=content)
-    identity = prepared.prepared.prepared_query_id
-    try:
-        request = z.EvaluateQueryRequest(prepared_query_id=identity, params=[
-            z.Parameter(name=name, value=_encode(value, _parameter_type(value)))
-            for name, value in parameters.items()
-        ])
-        # The raw answer: the wrapper's own conversion loses timestamps.
-        answer = engine.wasm_client.call_grpc_func(
-            "ZetaSqlLocalService_EvaluateQuery", request.to_proto(), local_service_pb2.EvaluateQueryResponse)
-    finally:
-        engine.unprepare_query(prepared_query_id=identity)
-    kinds = [column.type.type_kind.name.removeprefix("TYPE_") for column in prepared.prepared.columns]
-    found = [tuple(_decode(cell, kind) for cell, kind in zip(row.cell, kinds, strict=True))
-             for row in answer.content.table_data.row]
-    return [column.name for column in prepared.prepared.columns], kinds, found

@@ -25,7 +25,7 @@ SAMPLE = Table("gold.t", "Values at the edges", "id", ("id",), (
 ))
 PARAMETERS = {"three": 3, "day": date(2024, 2, 29), "amount": Decimal("1.25"), "name": "a"}
 # An INT64 whose values are literals or the contract's INT may arrive narrower.
-KINDS = {"int64": "INT64", "int32": "INT64", "double": "DOUBLE", "string": "STRING", "date32[day]": "DATE",
+KINDS = {"int64": "INT64", "int32": "INT64", "double": "FLOAT64", "string": "STRING", "date32[day]": "DATE",
          "bool": "BOOL", "timestamp[us, tz=UTC]": "TIMESTAMP"}
 
 
