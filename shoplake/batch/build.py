@@ -8,8 +8,17 @@ from pyspark.sql import DataFrame, SparkSession
 
 from shoplake.batch import category_revenue
 from shoplake.batch.category_revenue import build_category_revenue
+from shoplake.batch.customer_daily_sales import build_customer_daily_sales
 from shoplake.batch.daily_sales import build_daily_sales
-from shoplake.contract.tables import CATEGORY_REVENUE, DAILY_SALES, SILVER_EVENTS, Table
+from shoplake.batch.daily_sales_summary import build_daily_sales_summary
+from shoplake.contract.tables import (
+    CATEGORY_REVENUE,
+    CUSTOMER_DAILY_SALES,
+    DAILY_SALES,
+    DAILY_SALES_SUMMARY,
+    SILVER_EVENTS,
+    Table,
+)
 from shoplake.lake.addresses import Lake
 from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version, find_changes
 from shoplake.lake.delta import days_predicate, read_delta, replace_days
@@ -29,6 +38,8 @@ class GoldBuild:
 GOLD_BUILDS = (
     GoldBuild(DAILY_SALES, build_daily_sales),
     GoldBuild(CATEGORY_REVENUE, build_category_revenue, category_revenue.days_to_build, category_revenue.days_to_read),
+    GoldBuild(DAILY_SALES_SUMMARY, build_daily_sales_summary),
+    GoldBuild(CUSTOMER_DAILY_SALES, build_customer_daily_sales),
 )
 
 
@@ -42,7 +53,7 @@ def build_gold_table(
     Raises:
         LockError: another build of this table held its lock for `lock_timeout` seconds.
     """
-    with hold_lock(lake, gold.table.name, lock_timeout):
+    with hold_lock(lake, gold.table.name, lock_timeout) as lock:
         changes = find_changes(lake, gold.table)
         if only is None:
             changed, version = changes.dates, changes.ledger_version
@@ -55,5 +66,6 @@ def build_gold_table(
         events = silver.filter(days_predicate(SILVER_EVENTS, sorted(gold.days_to_read(days))))
         rows = gold.build(events).filter(days_predicate(gold.table, sorted(days)))
         metadata = {} if version is None else {LEDGER_VERSION: version}
+        lock.check()
         replace_days(rows, lake, gold.table, sorted(days), metadata)
         return days

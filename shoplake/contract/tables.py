@@ -3,7 +3,7 @@
 Names are `layer.table`; a layer is a BigQuery dataset and a folder of the lake.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shoplake.contract.columns import Column
 from shoplake.contract.events import FIELDS
@@ -55,7 +55,7 @@ class Table:
     @property
     def requires_partition_filter(self) -> bool:
         """Whether BigQuery refuses a query that does not say which partitions of the table it reads."""
-        return self.partition_by is not None and not self.readable_whole
+        return self.served and self.partition_by is not None and not self.readable_whole
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,34 @@ CATEGORY_REVENUE = Table(
     partition_by="event_date", cluster_by=("category",), served=True,
     writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
 )
+_ORDER_MEASURES = (
+    Column("order_count", "BIGINT",
+           "Distinct orders: a user's order_id; lines without one are one order where user and moment are the same",
+           privacy="public"),
+    Column("line_count", "BIGINT", "order_created events: what gold.daily_sales counts as order_count",
+           privacy="public"),
+    *SALES_MEASURES[1:],
+)
+DAILY_SALES_SUMMARY = Table(
+    "gold.daily_sales_summary", "What the shop sold on each day that it has an event, and how many came and bought",
+    "event_date", ("event_date",),
+    (_EVENT_DATE, *_ORDER_MEASURES, *_INTEREST_MEASURES,
+     Column("event_count", "BIGINT", "Valid events of any type", privacy="public"),
+     Column("late_count", "BIGINT", "Events marked late", privacy="public"),
+     Column("visitor_count", "BIGINT", "Distinct users with an event", privacy="public"),
+     Column("buyer_count", "BIGINT", "Distinct users with an order", privacy="public")),
+    partition_by="event_date", served=True,
+    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
+)
+CUSTOMER_DAILY_SALES = Table(
+    "gold.customer_daily_sales", "What each user ordered and cancelled on each day that they did either",
+    "event_date, user_id", ("event_date", "user_id"),
+    (_EVENT_DATE, Column("user_id", "STRING", "Who bought", privacy="personal"),
+     Column("is_guest", "BOOLEAN", "All of it was bought without a customer account"),
+     *(replace(column, privacy="internal") for column in _ORDER_MEASURES)),
+    partition_by="event_date", cluster_by=("user_id",), served=True,
+    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
+)
 DEMAND_PREDICTIONS = Table(
     "gold.demand_predictions", "Forecast units of each product",
     "as_of_date, target_date, product_id, model", ("as_of_date", "target_date", "product_id", "model"),
@@ -256,7 +284,7 @@ FILES = Table(
 
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
-    DAILY_SALES, CATEGORY_REVENUE, DEMAND_PREDICTIONS, LEDGER, RUNS, FILES,
+    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, DEMAND_PREDICTIONS, LEDGER, RUNS, FILES,
 )
 
 QUARANTINE_COUNTS = View(
@@ -270,6 +298,40 @@ QUARANTINE_COUNTS = View(
 SELECT ingest_date, reason, COUNT(*) AS row_count
 FROM silver.quarantine, UNNEST(reasons) AS reason
 GROUP BY ingest_date, reason
+""",
+)
+INGEST_COUNTS = View(
+    "silver.ingest_counts", "How many records came in on each day, and where they went", "ingest_date",
+    ("ingest_date",),
+    (Column("ingest_date", "DATE", "UTC date of the records' timestamps", privacy="public"),
+     Column("silver_count", "BIGINT", "Rows of silver.events", privacy="public"),
+     Column("late_count", "BIGINT", "Rows of silver.events marked late", privacy="public"),
+     Column("duplicate_count", "BIGINT", "Rows of silver.duplicates", privacy="public"),
+     Column("quarantine_count", "BIGINT", "Rows of silver.quarantine", privacy="public")),
+    reads=("silver.events", "silver.duplicates", "silver.quarantine"),
+    sql="""
+WITH counts AS (
+  SELECT
+    ingest_date, COUNT(*) AS silver_count, COUNTIF(is_late) AS late_count, 0 AS duplicate_count, 0 AS quarantine_count
+  FROM silver.events
+  GROUP BY ingest_date
+  UNION ALL
+  SELECT ingest_date, 0, 0, COUNT(*), 0
+  FROM silver.duplicates
+  GROUP BY ingest_date
+  UNION ALL
+  SELECT ingest_date, 0, 0, 0, COUNT(*)
+  FROM silver.quarantine
+  GROUP BY ingest_date
+)
+SELECT
+  ingest_date,
+  SUM(silver_count) AS silver_count,
+  SUM(late_count) AS late_count,
+  SUM(duplicate_count) AS duplicate_count,
+  SUM(quarantine_count) AS quarantine_count
+FROM counts
+GROUP BY ingest_date
 """,
 )
 LATEST_WINDOW_PRODUCTS = View(
@@ -286,7 +348,7 @@ FROM silver.product_revenue_5min
 WHERE window_start = (SELECT MAX(window_start) FROM silver.product_revenue_5min)
 """,
 )
-VIEWS = (QUARANTINE_COUNTS, LATEST_WINDOW_PRODUCTS)
+VIEWS = (QUARANTINE_COUNTS, INGEST_COUNTS, LATEST_WINDOW_PRODUCTS)
 
 
 def find_table(name: str) -> Table:

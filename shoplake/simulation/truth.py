@@ -105,6 +105,8 @@ class Truth:
             "silver.quarantine": [list(row) for row in self._quarantine],
             "gold.daily_sales": self._daily_sales(),
             "gold.category_revenue": self._category_revenue(),
+            "gold.daily_sales_summary": self._daily_sales_summary(),
+            "gold.customer_daily_sales": self._customer_daily_sales(),
             **{name: self._window(*window) for name, window in _WINDOWS.items()},
         }
 
@@ -142,6 +144,30 @@ class Truth:
                          growth(of_day.net, base)])
         return rows
 
+    def _daily_sales_summary(self) -> list[list[Any]]:
+        sales: defaultdict[date, _Sales] = defaultdict(_Sales)
+        users, orders, late = (defaultdict[date, list[Any]](list) for _ in range(3))
+        for record in self._accepted:
+            sales[record.event_date].add(record.event)
+            users[record.event_date].append(record.event["user_id"])
+            late[record.event_date].append(record.is_late)
+            orders[record.event_date] += _orders_of(record)
+        return [[day.isoformat(), len(set(orders[day])), *of_day.measures(), of_day.view_count, of_day.cart_count,
+                 len(users[day]), sum(late[day]), len(set(users[day])), len({user for user, *_ in orders[day]})]
+                for day, of_day in sales.items()]
+
+    def _customer_daily_sales(self) -> list[list[Any]]:
+        sales: defaultdict[tuple[date, str], _Sales] = defaultdict(_Sales)
+        orders, guests = (defaultdict[tuple[date, str], list[Any]](list) for _ in range(2))
+        for record in self._accepted:
+            if record.event["event_type"] in ("order_created", "order_cancelled"):
+                key = record.event_date, record.event["user_id"]
+                sales[key].add(record.event)
+                guests[key].append(record.event["is_guest"])
+                orders[key] += _orders_of(record)
+        return [[key[0].isoformat(), key[1], all(guests[key]), len(set(orders[key])), *of_day.measures()]
+                for key, of_day in sales.items()]
+
     def _window(self, length_us: int, group: str) -> list[list[Any]]:
         sales: defaultdict[tuple[int, str], _Sales] = defaultdict(_Sales)
         for record in self._accepted:
@@ -150,6 +176,14 @@ class Truth:
                 sales[start, record.event[group]].add(record.event)
         return [[utc_text(utc_moment(start)), name, *of_window.measures()]
                 for (start, name), of_window in sales.items()]
+
+
+def _orders_of(record: SimulatedRecord) -> list[tuple[Any, ...]]:
+    """Give the order that the record is a line of, if it is one: by its order_id, else by its moment."""
+    event = record.event
+    if event["event_type"] != "order_created":
+        return []
+    return [(event["user_id"], event["order_id"], event["event_time"] if event["order_id"] is None else None)]
 
 
 def _silver_row(record: SimulatedRecord) -> list[Any]:

@@ -174,12 +174,13 @@ def test_the_forecast_is_the_newest_of_each_day_beside_what_was_sold(
     assert sold[-1]["day"] == "2026-03-09T00:00:00Z"
 
 
-def test_accuracy_is_that_of_the_newest_forecast_of_each_day(fill_lake: FillLake, board: Board) -> None:
+def test_accuracy_is_that_of_each_horizon(fill_lake: FillLake, board: Board) -> None:
     fill_lake()
-    # a on the 8th: 4.5 for 5 sold; on the 9th: a 3.0 for 1 (its older 90 does not count), b 4.0 for 6.
+    # A day ahead: a on the 8th 4.5 for 5 sold; on the 9th a 3.0 for 1, b 4.0 for 6. Three days ahead: a 90 for 1.
     wape, bias = (0.5 + 2 + 2) / 12, (4.5 + 3 + 4 - 12) / 12
     assert listing_of(forecast_page(board, now()), "Accuracy").rows == (
-        ("xgboost", "2", "11.50", "12.00", f"{wape:.2f}", f"{bias:.2f}"),)
+        ("xgboost", "1", "2", "11.50", "12.00", f"{wape:.2f}", f"{bias:.2f}"),
+        ("xgboost", "3", "1", "90.00", "1.00", "89.00", "89.00"))
 
 
 def test_choices_are_those_with_a_forecast_the_largest_first(fill_lake: FillLake, board: Board, hostile: str) -> None:

@@ -19,6 +19,8 @@ COLUMNS = {
     tables.SILVER_DUPLICATES: ("event_date", "event_id"),
     tables.DAILY_SALES: ("event_date", "product_id", "category", *SALES, "view_count", "cart_count"),
     tables.CATEGORY_REVENUE: ("event_date", "category", *SALES, "net_amount_week_before", "net_growth_week"),
+    tables.DAILY_SALES_SUMMARY: tables.DAILY_SALES_SUMMARY.column_names,
+    tables.CUSTOMER_DAILY_SALES: tables.CUSTOMER_DAILY_SALES.column_names,
     tables.PRODUCT_REVENUE_5MIN: ("window_start", "product_id", *SALES),
     tables.CATEGORY_REVENUE_1H: ("window_start", "category", *SALES),
 }
