@@ -1,13 +1,15 @@
-"""Plan and publish the served tables.
+"""Plan, create and publish the served tables.
 
-plan: print the datasets and tables that BigQuery would hold, as DDL; needs no account.
+plan: print the datasets and tables that BigQuery would hold, as DDL, how they would be published and what is billed;
+needs no account.
+create: make the datasets and tables that are missing, by the statements of the plan.
 publish: serve the newest rows to readers, in the warehouse of the profile.
 """
 
 import argparse
 import sys
 
-from shoplake.errors import EXIT_OK
+from shoplake.errors import EXIT_OK, ConfigError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -15,10 +17,12 @@ from shoplake.settings import PROFILES, Settings, load_settings
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and give its exit code."""
-    parser = argparse.ArgumentParser(prog="bigquery_client.py", description="Plan and publish the served tables.")
+    parser = argparse.ArgumentParser(
+        prog="bigquery_client.py", description="Plan, create and publish the served tables.")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, help_, action in (
-        ("plan", "print the DDL of datasets and tables; offline", _plan),
+        ("plan", "print the DDL of datasets and tables, the publication and the bill; offline", _plan),
+        ("create", "make the datasets and tables that are missing", _create),
         ("publish", "serve the newest rows", _publish),
     ):
         sub = actions.add_parser(name, help=help_)
@@ -31,12 +35,31 @@ def main(argv: list[str] | None = None) -> int:
 
 def _plan(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
-    from shoplake.warehouse.plan import plan_bigquery
+    from shoplake.warehouse.cost import Shop, describe_bill, estimate_run
+    from shoplake.warehouse.plan import plan_bigquery, plan_publication
 
-    statements = plan_bigquery(settings.gcp)
+    shop = Shop()
+    statements, publication = plan_bigquery(settings.gcp), plan_publication(settings.gcp, shop.last_day)
+    bill = estimate_run(shop)
     if not settings.gcp.project_id:
         print("gcp.project_id is empty, so the names carry no project; --profile dev has one", file=sys.stderr)
-    print_result({"statements": list(statements)}, ";\n\n".join(statements) + ";", as_json)
+    text = ["-- Created", ";\n\n".join(statements) + ";", "-- Published, where one day changed",
+            *publication.values(), f"-- Billed for a daily run of the shop of docs/cost.md\n{describe_bill(bill)}"]
+    result = {"statements": list(statements), "publication": publication, "bill": [vars(scan) for scan in bill]}
+    print_result(result, "\n\n".join(text), as_json)
+    return EXIT_OK
+
+
+def _create(settings: Settings, as_json: bool) -> int:
+    configure_logging(settings.log_level)
+    if settings.warehouse.kind != "bigquery":
+        raise ConfigError(f"the profile {settings.profile} has the embedded warehouse, which needs no tables: its "
+                          "views serve the lake. For BigQuery take --profile dev")
+    from shoplake.warehouse.bigquery import open_bigquery
+
+    with open_bigquery(settings) as warehouse:
+        tables = warehouse.create()
+    print_result({"tables": list(tables)}, "\n".join(f"{table} is there" for table in tables), as_json)
     return EXIT_OK
 
 

@@ -114,7 +114,7 @@ class GcpSettings(_Section):
     bucket_name: str
     dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     location: str
-    policy_tags: dict[Literal["internal", "personal", "secret"], str]
+    policy_tags: dict[Literal["public", "internal", "personal", "secret"], str]
     storage_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
     storage_timeout: PositiveInt
     dataproc: DataprocSettings

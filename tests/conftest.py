@@ -1,6 +1,7 @@
 """What every test may ask for: settings of its own, a real broker, Spark, PostgreSQL, a store of buckets."""
 
 import getpass
+import hashlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,6 +37,11 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in os.environ:
         if variable.startswith(ENV_PREFIX):
             monkeypatch.delenv(variable)
+    # Nor anybody's Google account: what is left would be asked of the machine's own metadata server.
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:1")
     folder = tmp_path / "data"
     monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(folder))
     return folder
@@ -231,6 +238,48 @@ def gcs_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait(10)
 
 
+@pytest.fixture(scope="session")
+def cloud_storage(gcs_emulator: str) -> Iterator[str]:
+    """Give the address of an emulator that speaks all of Cloud Storage's protocol that a lake needs.
+
+    It is gcs_emulator behind a door that adds what it lacks (tests/gcs_gateway.py says what). A bucket whose name
+    begins with `denied` refuses everybody.
+    """
+    from shoplake.processes import find_free_port
+
+    port = find_free_port(int(gcs_emulator.rsplit(":", 1)[1]) + 1, "a test's port")
+    gateway = subprocess.Popen([sys.executable, str(PROJECT_ROOT / "tests" / "gcs_gateway.py"), str(port), gcs_emulator])
+    try:
+        deadline = time.monotonic() + 20
+        while not answers(f"http://127.0.0.1:{port}/_internal/healthcheck"):
+            assert gateway.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        gateway.terminate()
+        gateway.wait(10)
+
+
+@pytest.fixture
+def bucket(cloud_storage: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the name of an empty bucket of the test's own, and settings by which a lake in it is reached.
+
+    Nothing may leave the machine: without the endpoint Google's libraries would look for credentials.
+    """
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    request = urllib.request.Request(f"{cloud_storage}/storage/v1/b?project=test", json.dumps({"name": name}).encode(),
+                                     {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10):
+        pass
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("SHOPLAKE_GCP__STORAGE_ENDPOINT", cloud_storage)
+    monkeypatch.setenv("SHOPLAKE_GCP__BUCKET_NAME", name)
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", f"gs://{name}/lake")
+    return name
+
+
 def answers(address: str) -> bool:
     """Say whether a page of this machine answers with success."""
     try:
@@ -238,3 +287,79 @@ def answers(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+@dataclass(frozen=True)
+class BigQuery:
+    """BigQuery's protocol on this machine; `gs://bucket/name` is the file of that name under `buckets`."""
+
+    address: str
+    buckets: Path
+
+
+BQEMULATOR = ("bqemulator==1.4.0", "duckdb==1.5.5", "duckdb-extension-spatial==1.5.5", "numpy==2.4.6")
+# It looks for DuckDB's extension in its home only.
+PLACE_EXTENSION = """
+import duckdb, importlib.util, pathlib
+package = importlib.util.find_spec("duckdb_extension_spatial").submodule_search_locations[0]
+duckdb.connect().execute(f"INSTALL '{next(pathlib.Path(package).rglob('*.duckdb_extension'))}'")
+"""
+
+
+def install_bqemulator() -> Path:
+    """Make the emulator's own environment, once for each set of its packages: it pins others than ours."""
+    from filelock import FileLock
+
+    digest = hashlib.sha256(" ".join((*BQEMULATOR, PLACE_EXTENSION)).encode()).hexdigest()[:8]
+    folder = Path(sys.prefix) / f"{BQEMULATOR[0].replace('==', '-')}-{digest}"
+    python = folder / "bin" / "python"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "made").exists():
+            uv = Path(sys.executable).parent / "uv"
+            for words in (["venv", "--clear", "--python", sys.executable, str(folder)],
+                          ["pip", "install", "--python", str(python), *BQEMULATOR]):
+                subprocess.run([uv, *words, "--quiet"], check=True)
+            home = {**os.environ, "HOME": str(folder / "home")}
+            subprocess.run([python, "-c", PLACE_EXTENSION], env=home, check=True)
+            (folder / "made").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQuery]:
+    """Give a BigQuery emulator that lives as long as the test session; projects keep tests apart."""
+    from shoplake.processes import find_free_port
+
+    folder = install_bqemulator()
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    port = find_free_port(49050 + 100 * worker, "a test's port")
+    buckets = tmp_path_factory.mktemp("bigquery-buckets")
+    log = tmp_path_factory.mktemp("bigquery") / "log"
+    environment = {"HOME": str(folder / "home"), "PATH": os.environ["PATH"], "NO_GCE_CHECK": "true",
+                   "GCE_METADATA_HOST": "127.0.0.1:1", "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
+                   "BQEMU_GCS_LOCAL_ROOT": str(buckets)}
+    command = [folder / "bin" / "bqemulator", "start", "--rest-port", str(port), "--grpc-port",
+               str(find_free_port(port + 1, "a test's port")), "--log-level", "warning"]
+    with log.open("wb") as output:
+        server = subprocess.Popen(list(map(str, command)), cwd=log.parent, env=environment, stdout=output, stderr=output)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not answers(f"{address}/bigquery/v2/projects/any/datasets"):
+            assert server.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+        yield BigQuery(address, buckets)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture
+def bigquery(bigquery_server: BigQuery, monkeypatch: pytest.MonkeyPatch) -> BigQuery:
+    """Give BigQuery with a project of the test's own, and the profile dev that asks it over a lake on the disk."""
+    monkeypatch.setenv("SHOPLAKE_PROFILE", "dev")
+    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__ENDPOINT", bigquery_server.address)
+    monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", f"test-{uuid.uuid4().hex[:12]}")
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "lake")
+    return bigquery_server

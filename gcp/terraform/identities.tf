@@ -31,12 +31,10 @@ locals {
       "${local.landing}" = "roles/storage.objectUser"
       lake               = "roles/storage.objectUser"
       models             = "roles/storage.objectUser"
-      gold_export        = "roles/storage.objectViewer"
     }
     spark = {
       "${local.landing}" = "roles/storage.objectViewer"
       lake               = "roles/storage.objectUser"
-      gold_export        = "roles/storage.objectUser"
       code               = "roles/storage.objectViewer"
     }
     ml = {

@@ -29,7 +29,7 @@ resource "google_storage_bucket" "lake" {
 
     condition {
       age            = 7
-      matches_prefix = ["gold_export/"]
+      matches_prefix = ["lake/gold_export/"]
     }
   }
 
@@ -60,7 +60,7 @@ resource "google_storage_bucket" "lake" {
 
 # Each folder has its own readers and writers: identities.tf.
 resource "google_storage_managed_folder" "lake" {
-  for_each = toset(["code", "gold_export", "lake", "models", local.sources.landing_dir])
+  for_each = toset(["code", "lake", "models", local.sources.landing_dir])
 
   bucket = google_storage_bucket.lake.name
   name   = "${each.value}/"

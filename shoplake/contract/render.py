@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import sqlglot.expressions as exp
 from sqlglot import parse_one
 
-from shoplake.contract.columns import Column
+from shoplake.contract.columns import Column, Privacy
 from shoplake.contract.events import FIELDS
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
 
@@ -84,14 +84,23 @@ def bigquery_ddl(table: Table, dataset: str) -> str:
     options = [f"description={_text(table.description)}"]
     if table.requires_partition_filter:
         options.append("require_partition_filter=TRUE")
+    options.append(f"labels=[('layer', {_text(table.layer)})]")
     parts.append(f"OPTIONS({', '.join(options)})")
     return "\n".join(parts)
 
 
-def bigquery_schema(table: Table) -> list[dict[str, Any]]:
-    """Give the table's columns as BigQuery's own JSON schema, in the names that its API answers with."""
-    return [_bigquery_field(column.name, exp.DataType.build(column.type, dialect="spark"),
-                            not _not_null(column), description=column.description) for column in table.columns]
+def bigquery_schema(table: Table, policy_tags: Mapping[Privacy, str] | None = None) -> list[dict[str, Any]]:
+    """Give the table's columns as BigQuery's own JSON schema, in the names that its API answers with.
+
+    Args:
+        policy_tags: by a column's class, the tag of Data Catalog that says who may read it.
+    """
+    fields = [_bigquery_field(column.name, exp.DataType.build(column.type, dialect="spark"),
+                              not _not_null(column), description=column.description) for column in table.columns]
+    for column, field in zip(table.columns, fields, strict=True):
+        if policy_tags and column.privacy in policy_tags:
+            field["policyTags"] = {"names": [policy_tags[column.privacy]]}
+    return fields
 
 
 def _bigquery_field(name: str, type_: exp.DataType, is_nullable: bool, **facts: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The warehouse: where the served tables are asked questions, in one dialect."""
 
-from shoplake.errors import ConfigError
 from shoplake.settings import Settings
 from shoplake.warehouse.protocol import Warehouse
 
@@ -11,13 +10,12 @@ def open_warehouse(settings: Settings) -> Warehouse:
     """Open the warehouse that the profile names.
 
     Raises:
-        ConfigError: the profile's warehouse is BigQuery.
+        ConfigError: the profile's warehouse is BigQuery, and this machine has no Google credentials.
     """
     if settings.warehouse.kind == "bigquery":
-        raise ConfigError(
-            f"the profile {settings.profile} names BigQuery as its warehouse, and this version has the embedded one "
-            "only. Use --profile local; `python gcp/bigquery_client.py plan` prints what BigQuery would hold."
-        )
+        from shoplake.warehouse.bigquery import open_bigquery
+
+        return open_bigquery(settings)
     from shoplake.lake.addresses import locate_lake
     from shoplake.warehouse.duckdb import DuckDBWarehouse
 

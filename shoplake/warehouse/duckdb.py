@@ -7,7 +7,7 @@ blocks a writer, and a table that is not built yet is empty but typed.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from threading import Timer
 from typing import Self
 
@@ -15,13 +15,13 @@ import duckdb
 import pyarrow as pa
 
 from shoplake.contract.tables import Table, View, find_table
-from shoplake.errors import ContractError, QueryRefusedError, WarehouseError
+from shoplake.errors import QueryRefusedError, WarehouseError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import changed_at, table_exists
 from shoplake.lake.sql import connect_duckdb, select_nothing, select_table
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.googlesql import Query, Value, read_query
-from shoplake.warehouse.protocol import RELATIONS, Publication
+from shoplake.warehouse.protocol import RELATIONS, Publication, find_relation
 
 LOG = logging.getLogger("shoplake.warehouse")
 _BATCH_ROWS = 10_000
@@ -71,7 +71,15 @@ class DuckDBWarehouse:
 
     def changed_at(self, names: Sequence[str]) -> dict[str, datetime | None]:
         """See Warehouse.changed_at."""
-        return {name: self._newest_change(_find_relation(name)) for name in names}
+        return {name: self._newest_change(find_relation(name)) for name in names}
+
+    def newest_day(self, name: str, column: str) -> date | None:
+        """See Warehouse.newest_day."""
+        self._serve([find_relation(name).name])
+        with self._guarded():
+            rows = self._connection.execute(f'SELECT max("{column}") FROM {name}').fetchall()  # noqa: S608 - a contract's
+        newest: date | None = rows[0][0]
+        return newest
 
     def _newest_change(self, relation: Table | View) -> datetime | None:
         changes = [changed_at(self._lake, table) for table in _tables_of(relation)]
@@ -79,7 +87,7 @@ class DuckDBWarehouse:
 
     def _serve(self, names: Sequence[str]) -> None:
         for name in names:
-            relation = _find_relation(name)
+            relation = find_relation(name)
             if isinstance(relation, View):
                 for table in relation.reads:
                     self._create_view(table, select_table(self._connection, self._lake, find_table(table)))
@@ -115,7 +123,7 @@ class DuckDBWarehouse:
         return all(table_exists(self._lake, table) for table in _tables_of(relation))
 
     def _describe(self, name: str) -> str:
-        relation = _find_relation(name)
+        relation = find_relation(name)
         if isinstance(relation, View):
             return f"a view over {', '.join(relation.reads)}"
         return self._lake.table(relation) if self._is_built(relation) else "not built yet: no rows"
@@ -134,13 +142,6 @@ class DuckDBWarehouse:
             raise WarehouseError(f"the query failed: {_first_line(error)}") from error
         finally:
             timer.cancel()
-
-
-def _find_relation(name: str) -> Table | View:
-    for relation in RELATIONS:
-        if relation.name == name:
-            return relation
-    raise ContractError(f"{name!r} is not served; served are {', '.join(relation.name for relation in RELATIONS)}")
 
 
 def _tables_of(relation: Table | View) -> list[Table]:

@@ -15,15 +15,23 @@ from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from importlib.resources.abc import Traversable
 
-from shoplake.contract.tables import CATEGORY_REVENUE, DAILY_SALES, DEMAND_PREDICTIONS
+from shoplake.contract.tables import (
+    CATEGORY_REVENUE,
+    CUSTOMER_DAILY_SALES,
+    DAILY_SALES,
+    DAILY_SALES_SUMMARY,
+    DEMAND_PREDICTIONS,
+    INGEST_COUNTS,
+)
 from shoplake.errors import ConfigError
 from shoplake.warehouse.googlesql import Value
-from shoplake.warehouse.protocol import Warehouse
+from shoplake.warehouse.protocol import DaySource, find_relation
 
 _FILLED_BY = {
-    DAILY_SALES.name: "spark-submit spark/batch_processing.py",
-    CATEGORY_REVENUE.name: "spark-submit spark/batch_processing.py",
+    **{table.name: "spark-submit spark/batch_processing.py"
+       for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES)},
     DEMAND_PREDICTIONS.name: "python ml/inference.py --model xgboost --horizon next_day",
+    INGEST_COUNTS.name: "spark-submit spark/streaming_pipeline.py --drain",
 }
 NOTHING_YET = date(1970, 1, 1)  # the newest day of an empty table: every query over it is empty, but has its columns
 _PARAMETER = re.compile(r"^-- @(\w+) (DATE|INT64|STRING|NUMERIC): (.+) \(default: (.+)\)$", re.MULTILINE)
@@ -56,6 +64,10 @@ class NamedQuery:
     sql: str
     parameters: tuple[Parameter, ...]
 
+    def line_of(self, parameter: Parameter) -> int:
+        """Give the line of the text that declares the parameter, from 1."""
+        return self.sql[:self.sql.index(f"-- @{parameter.name} ")].count("\n") + 1
+
 
 def load_queries(folder: Traversable) -> dict[str, NamedQuery]:
     """Read every query of the folder (shoplake.settings.find_resources finds it), in the order of their names."""
@@ -79,11 +91,12 @@ def read_named_query(name: str, sql: str) -> NamedQuery:
 
 def explain_no_rows(query: NamedQuery) -> str:
     """Say which commands fill the tables that the query reads."""
-    commands = [f"  {table}: {command}" for table, command in _FILLED_BY.items() if f"FROM {table}" in query.sql]
+    commands = [f"  {table}: {command}" for table, command in _FILLED_BY.items()
+                if re.search(rf"FROM {re.escape(table)}\b", query.sql)]
     return "\n".join([f"{query.name}: no rows for these days. Its tables are filled by", *commands])
 
 
-def resolve_parameters(query: NamedQuery, given: Mapping[str, str], warehouse: Warehouse) -> dict[str, Value]:
+def resolve_parameters(query: NamedQuery, given: Mapping[str, str], warehouse: DaySource) -> dict[str, Value]:
     """Find the value of every parameter: given as text, or the header's default, which may ask the warehouse.
 
     Raises:
@@ -102,9 +115,9 @@ def resolve_parameters(query: NamedQuery, given: Mapping[str, str], warehouse: W
     return values
 
 
-def _find_default(parameter: Parameter, earlier: Mapping[str, Value], warehouse: Warehouse) -> Value:
+def _find_default(parameter: Parameter, earlier: Mapping[str, Value], warehouse: DaySource) -> Value:
     if newest := _NEWEST.fullmatch(parameter.default):
-        return _find_newest_day(newest[1], newest[2], warehouse)
+        return warehouse.newest_day(newest[2], newest[1]) or NOTHING_YET
     if before := _DAYS_BEFORE.fullmatch(parameter.default):
         day = earlier[before[2]]
         if not isinstance(day, date):
@@ -113,12 +126,24 @@ def _find_default(parameter: Parameter, earlier: Mapping[str, Value], warehouse:
     return parse_value(parameter.name, parameter.type, parameter.default)
 
 
-def _find_newest_day(column: str, table: str, warehouse: Warehouse) -> date:
-    # The filter is for BigQuery, which refuses a partitioned table without one.
-    newest = warehouse.query(
-        f"SELECT MAX({column}) AS newest FROM {table} WHERE {column} >= @first", {"first": NOTHING_YET}  # noqa: S608
-    )["newest"][0].as_py()
-    return newest if isinstance(newest, date) else NOTHING_YET
+def check_default(query: NamedQuery, parameter: Parameter) -> None:
+    """Refuse a default that no warehouse could resolve, without asking one.
+
+    Raises:
+        ConfigError: it is no value of its type, or counts from a parameter that is not a DATE above it.
+        ContractError: it asks a table that is not served.
+    """
+    if newest := _NEWEST.fullmatch(parameter.default):
+        types = {column.name: column.type for column in find_relation(newest[2]).columns}
+        if parameter.type != "DATE" or types.get(newest[1]) != "DATE":
+            raise ConfigError(f"the default of @{parameter.name} takes the newest {newest[1]} of {newest[2]}, which is "
+                              "no DATE column of it")
+    elif before := _DAYS_BEFORE.fullmatch(parameter.default):
+        above = {other.name: other.type for other in query.parameters[:query.parameters.index(parameter)]}
+        if above.get(before[2]) != "DATE":
+            raise ConfigError(f"the default of @{parameter.name} counts from @{before[2]}, which is no DATE above it")
+    else:
+        parse_value(parameter.name, parameter.type, parameter.default)
 
 
 def parse_value(name: str, type_: str, text: str) -> Value:

@@ -70,9 +70,10 @@ def refuse_unfiltered(scans: Sequence[UnfilteredScan]) -> None:
 
 
 def find_unfiltered_merge(merge: exp.Merge, table: Table) -> tuple[UnfilteredScan, ...]:
-    """Find out whether a MERGE into `table` reads all its partitions.
+    """Find the places of a MERGE that read all partitions of `table`, which it fills.
 
-    Its ON needs a term, and so does each WHEN NOT MATCHED BY SOURCE, which reads what ON leaves out.
+    Its ON needs a term; so does each WHEN NOT MATCHED BY SOURCE, which reads what ON leaves out, and each scan of the
+    table in the source.
     """
     column = table.partition_by
     if column is None or not table.requires_partition_filter:
@@ -80,17 +81,23 @@ def find_unfiltered_merge(merge: exp.Merge, table: Table) -> tuple[UnfilteredSca
     alias = merge.this.alias_or_name
     reads = [merge.args["on"], *(when.args.get("condition") for when in merge.args["whens"].expressions
                                  if not when.args.get("matched") and when.args.get("source"))]
-    if all(condition and _has_term(condition, alias, column) for condition in reads):
-        return ()
-    return (UnfilteredScan(table.name, column, find_line(merge.this)),)
+    is_target_filtered = all(condition and any(_terms(condition, alias, column)) for condition in reads)
+    again = [scan for scan in merge.args["using"].find_all(exp.Table) if scan.parts == merge.this.parts]
+    scans = [*([] if is_target_filtered else [merge.this]), *(scan for scan in again if not _is_filtered(scan, column))]
+    return tuple(UnfilteredScan(table.name, column, find_line(scan.this)) for scan in scans)
 
 
-def _is_filtered(scan: exp.Table, column: str) -> bool:
+def partition_terms(scan: exp.Table, column: str) -> list[exp.Expr]:
+    """Give the terms on the partition column that say which partitions of the scan are read: all of them hold."""
     place = scan.parent
     select = place.parent if isinstance(place, (exp.From, exp.Join)) else None
     if not isinstance(select, exp.Select):
-        return False
-    return any(_has_term(condition, scan.alias_or_name, column) for condition in _conditions(select, scan))
+        return []
+    return [term for condition in _conditions(select, scan) for term in _terms(condition, scan.alias_or_name, column)]
+
+
+def _is_filtered(scan: exp.Table, column: str) -> bool:
+    return bool(partition_terms(scan, column))
 
 
 def _conditions(select: exp.Select, scan: exp.Table) -> Iterator[exp.Expr]:
@@ -110,18 +117,21 @@ def _conditions(select: exp.Select, scan: exp.Table) -> Iterator[exp.Expr]:
             yield join.args["on"]
 
 
-def _has_term(condition: exp.Expr, alias: str, column: str) -> bool:
+def _terms(condition: exp.Expr, alias: str, column: str) -> Iterator[exp.Expr]:
     condition = condition.unnest()
     if isinstance(condition, exp.And):
-        return any(_has_term(term, alias, column) for term in condition.flatten())
-    return _bounds(condition, alias, column)
+        for term in condition.flatten():
+            yield from _terms(term, alias, column)
+    elif _bounds(condition, alias, column):
+        yield condition
 
 
 def _bounds(term: exp.Expr, alias: str, column: str) -> bool:
     term = term.unnest()
 
     def is_column(node: exp.Expr) -> bool:
-        return isinstance(node, exp.Column) and (node.table, node.name.lower()) == (alias, column)
+        # In a query each column has its table's alias; a MERGE is read as it is written.
+        return isinstance(node, exp.Column) and node.table in (alias, "") and node.name.lower() == column
 
     if isinstance(term, exp.Or):
         return all(_bounds(branch, alias, column) for branch in term.flatten())

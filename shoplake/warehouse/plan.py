@@ -1,10 +1,21 @@
-"""What BigQuery would hold: its datasets and tables as DDL and for Terraform, from the contract."""
+"""What BigQuery holds and how it gets there: datasets, tables and MERGE statements, from the contract."""
 
 import json
+from collections.abc import Sequence
+from datetime import date
+
+import sqlglot
+from sqlglot import exp
 
 from shoplake.contract.render import bigquery_ddl, bigquery_schema
-from shoplake.contract.tables import TABLES
+from shoplake.contract.tables import Table, View
 from shoplake.settings import GcpSettings
+from shoplake.warehouse.googlesql import DIALECT
+from shoplake.warehouse.protocol import RELATIONS
+
+STAGING_PREFIX = "staging_"
+# More changed days than this are published as the whole table: a statement stays short.
+MAX_LISTED_DAYS = 400
 
 
 def resolve_dataset(layer: str, gcp: GcpSettings) -> str:
@@ -13,14 +24,126 @@ def resolve_dataset(layer: str, gcp: GcpSettings) -> str:
     return f"{gcp.project_id}.{dataset}" if gcp.project_id else dataset
 
 
+def resolve_relation(name: str, gcp: GcpSettings) -> str:
+    """Give a served table's or view's full name in BigQuery."""
+    layer, _, short = name.partition(".")
+    return f"{resolve_dataset(layer, gcp)}.{short}"
+
+
+def staging_name(table: Table, gcp: GcpSettings) -> str:
+    """Give the full name of the table that a load job fills before its rows are merged."""
+    dataset, _, short = resolve_relation(table.name, gcp).rpartition(".")
+    return f"{dataset}.{STAGING_PREFIX}{short}"
+
+
+def resolve_names(sql: str, gcp: GcpSettings) -> str:
+    """Put BigQuery's full names in place of the served tables' names; the rest of the text stays as it is."""
+    known = {relation.name for relation in RELATIONS}
+    found = {}
+    for table in sqlglot.parse_one(sql, dialect=DIALECT).find_all(exp.Table):
+        name = ".".join(part.name for part in table.parts)
+        if name in known:
+            found[table.parts[0].meta["start"]] = (table.parts[-1].meta["end"] + 1, resolve_relation(name, gcp))
+    for start in sorted(found, reverse=True):
+        end, name = found[start]
+        sql = f"{sql[:start]}`{name}`{sql[end:]}"
+    return sql
+
+
+def find_published_table(relation: Table | View) -> Table:
+    """Give the BigQuery table that holds the relation's rows.
+
+    A view is computed from the lake and published as a table of its name: in BigQuery it would read all of its tables
+    at each question, to find the newest rows or to count them, and what it reads may not be published.
+    """
+    if isinstance(relation, Table):
+        return relation
+    return Table(relation.name, relation.description, relation.grain, relation.key, relation.columns, served=True)
+
+
+def published_tables() -> tuple[Table, ...]:
+    """Give every table of BigQuery."""
+    return tuple(find_published_table(relation) for relation in RELATIONS)
+
+
 def plan_bigquery(gcp: GcpSettings) -> tuple[str, ...]:
-    """Give the statements that make every dataset, then every served table; run again they change nothing."""
-    served = [table for table in TABLES if table.served]
-    datasets = dict.fromkeys(resolve_dataset(table.layer, gcp) for table in served)
+    """Give the statements that make every dataset, then every table; run again they change nothing."""
+    tables = published_tables()
+    datasets = dict.fromkeys(resolve_dataset(table.layer, gcp) for table in tables)
     return (
         *(f"CREATE SCHEMA IF NOT EXISTS `{dataset}`\nOPTIONS(location='{gcp.location}')" for dataset in datasets),
-        *(bigquery_ddl(table, resolve_dataset(table.layer, gcp)) for table in served),
+        *(bigquery_ddl(table, resolve_dataset(table.layer, gcp)) for table in tables),
     )
+
+
+def days_condition(column: str, days: Sequence[date] | None) -> str:
+    """Give the constant condition that picks the partitions of `days`; None picks every partition.
+
+    The days of the condition stand in the text, because BigQuery leaves out partitions by constants only.
+    """
+    if days is None:
+        return f"{column} BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
+    listed = ", ".join(f"DATE '{day.isoformat()}'" for day in sorted(days))
+    return f"{column} IN ({listed})"
+
+
+def merge_statement(table: Table, gcp: GcpSettings, days: Sequence[date] | None) -> str:
+    """Give the one statement that makes the partitions of `days` what the staging table holds.
+
+    Rows that are equal stay untouched, so a second one changes nothing. Rows that are gone are found by a join inside
+    the source and not by WHEN NOT MATCHED BY SOURCE: with that clause BigQuery may read every partition of the
+    target, whatever the conditions say (docs/adr/0015).
+
+    Args:
+        days: None for the whole table. The staging table holds rows of these days only.
+    """
+    if table.partition_by is None:
+        raise ValueError(f"{table.name} has no partitions: it is loaded whole")
+    target, staging = resolve_relation(table.name, gcp), staging_name(table, gcp)
+    # The partition is a function of the key; joining on both costs nothing and lets the engine see it.
+    keys = tuple(dict.fromkeys((*table.key, table.partition_by)))
+    values = [name for name in table.column_names if name not in keys]
+    matches = " AND ".join(f"target.{_quoted(name)} = source.{_quoted(name)}" for name in keys)
+    differs = " OR ".join(f"target.{_quoted(name)} IS DISTINCT FROM source.{_quoted(name)}" for name in values)
+    held = days_condition(_quoted(table.partition_by), days)
+    condition = days_condition(f"target.{_quoted(table.partition_by)}", days)
+    return f"""MERGE `{target}` AS target
+USING (
+  SELECT
+    {_listed(keys)},
+    {_listed(values, "staged.")},
+    staged.{_quoted(keys[0])} IS NULL AS is_gone
+  FROM `{staging}` AS staged
+  FULL JOIN (
+    SELECT {_listed(keys)}
+    FROM `{target}`
+    WHERE {held}
+  ) AS held USING ({_listed(keys)})
+) AS source
+ON {matches}
+  AND {condition}
+WHEN MATCHED AND source.is_gone THEN DELETE
+WHEN MATCHED AND ({differs}) THEN UPDATE SET
+  {", ".join(f"{_quoted(name)} = source.{_quoted(name)}" for name in values)}
+WHEN NOT MATCHED THEN INSERT ({_listed(table.column_names)})
+  VALUES ({_listed(table.column_names, "source.")})"""  # noqa: S608 - names of the contract, and dates
+
+
+def plan_publication(gcp: GcpSettings, day: date) -> dict[str, str]:
+    """Say for each table how the rows of a changed day get there: by a MERGE, or by a load job alone."""
+    return {
+        table.name: f"{merge_statement(table, gcp, [day])};" if table.partition_by else
+        f"-- `{resolve_relation(table.name, gcp)}` has no partitions: a load job replaces its rows"
+        for table in published_tables()
+    }
+
+
+def _listed(names: Sequence[str], prefix: str = "") -> str:
+    return ", ".join(f"{prefix}{_quoted(name)}" for name in names)
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`"
 
 
 def plan_terraform() -> str:
@@ -32,5 +155,5 @@ def plan_terraform() -> str:
             "clustering": list(table.cluster_by),
             "schema": bigquery_schema(table),
         }
-        for table in TABLES if table.served
+        for table in published_tables()
     ], indent=2, ensure_ascii=False) + "\n"

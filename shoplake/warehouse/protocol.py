@@ -2,15 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol, Self
 
 import pyarrow as pa
 
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
+from shoplake.errors import ContractError
 from shoplake.warehouse.googlesql import Value
 
 RELATIONS: tuple[Table | View, ...] = (*(table for table in TABLES if table.served), *VIEWS)
+
+
+def find_relation(name: str) -> Table | View:
+    """Look a served table or view up by its name.
+
+    Raises:
+        ContractError: nothing of that name is served.
+    """
+    for relation in RELATIONS:
+        if relation.name == name:
+            return relation
+    raise ContractError(f"{name!r} is not served; served are {', '.join(relation.name for relation in RELATIONS)}")
 
 
 @dataclass(frozen=True)
@@ -22,7 +35,18 @@ class Publication:
     message: str
 
 
-class Warehouse(Protocol):
+class DaySource(Protocol):
+    """What the defaults of queries' parameters ask."""
+
+    def newest_day(self, name: str, column: str) -> date | None:
+        """Give the newest value of a date column of a served table or view; None where there is no row.
+
+        Raises:
+            ContractError: a name that is not served.
+        """
+
+
+class Warehouse(DaySource, Protocol):
     """A read-only place to ask GoogleSQL questions of the served tables, and the door through which they are served."""
 
     def query(self, sql: str, parameters: Mapping[str, Value] | None = None, limit: int | None = None) -> pa.Table:

@@ -24,7 +24,7 @@ from shoplake.warehouse.google_analyzer import GoogleAnalyzer
 from shoplake.warehouse.googlesql import DIALECT, Query, Value, read_query
 from shoplake.warehouse.named_queries import NamedQuery, check_default, read_named_query
 from shoplake.warehouse.partition_filters import find_unfiltered_merge
-from shoplake.warehouse.plan import resolve_dataset
+from shoplake.warehouse.plan import published_tables, resolve_relation, staging_name
 from shoplake.warehouse.protocol import RELATIONS
 
 _SAMPLES: dict[str, Value] = {"DATE": date(2026, 1, 31), "INT64": 1, "STRING": "a", "NUMERIC": Decimal("1.5")}
@@ -80,23 +80,16 @@ def check_view(analyzer: GoogleAnalyzer, view: View, file: str, line_before: int
 def check_statement(analyzer: GoogleAnalyzer, name: str, sql: str, gcp: GcpSettings) -> list[Finding]:
     """Check a statement that makes or fills BigQuery's tables; `name` says which one it is."""
     def find() -> Iterator[tuple[int | None, str]]:
-        known = resolve_columns(gcp)
-        tree = sqlglot.parse_one(sql, dialect=DIALECT)
-        merged = _find_target(tree, gcp) if isinstance(tree, exp.Merge) else None
-        if merged:  # what it reads is a copy of the table that it fills
-            names = {".".join(part.name for part in scan.parts) for scan in tree.find_all(exp.Table)}
-            known |= dict.fromkeys(sorted(names - set(known)), merged.columns)
+        published = {resolve_relation(table.name, gcp): table for table in published_tables()}
+        known = {name: table.columns for name, table in published.items()}
+        known |= {staging_name(table, gcp): table.columns for table in published.values()}
         _analyze(analyzer, sql, known, {})
-        if merged and isinstance(tree, exp.Merge):
-            yield from ((scan.line, str(scan)) for scan in find_unfiltered_merge(tree, merged))
+        tree = sqlglot.parse_one(sql, dialect=DIALECT)
+        if isinstance(tree, exp.Merge):
+            target = ".".join(part.name for part in tree.this.parts)
+            yield from ((scan.line, str(scan)) for scan in find_unfiltered_merge(tree, published[target]))
 
     return [Finding(name, line or 1, message) for line, message in _caught(find())]
-
-
-def resolve_columns(gcp: GcpSettings) -> dict[str, Sequence[Column]]:
-    """Give the served tables' columns by the names that they have in BigQuery."""
-    return {f"{resolve_dataset(relation.name.split('.')[0], gcp)}.{relation.name.split('.')[1]}": relation.columns
-            for relation in RELATIONS}
 
 
 def _find_mistakes(analyzer: GoogleAnalyzer, text: str) -> Iterator[tuple[int | None, str]]:
@@ -158,12 +151,6 @@ def _caught(mistakes: Iterator[tuple[int | None, str]]) -> Iterator[tuple[int | 
 
 def _columns_of(relations: Sequence[Table | View]) -> dict[str, Sequence[Column]]:
     return {relation.name: relation.columns for relation in relations}
-
-
-def _find_target(merge: exp.Merge, gcp: GcpSettings) -> Table | None:
-    name = ".".join(part.name for part in merge.this.parts)
-    return next((table for table in TABLES
-                 if f"{resolve_dataset(table.layer, gcp)}.{table.name.split('.')[1]}" == name), None)
 
 
 def _plain_type(type_: str) -> str:

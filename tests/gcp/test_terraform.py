@@ -15,9 +15,8 @@ from sqlglot import exp
 
 from shoplake import deployment
 from shoplake.contract.render import bigquery_ddl
-from shoplake.contract.tables import TABLES
 from shoplake.settings import PROJECT_ROOT, load_settings
-from shoplake.warehouse.plan import plan_terraform
+from shoplake.warehouse.plan import plan_terraform, published_tables
 
 FOLDER = PROJECT_ROOT / "gcp" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
@@ -126,7 +125,7 @@ def test_no_rule_deletes_what_lies_nowhere_else() -> None:
     rules = dict(blocks("resource"))["google_storage_bucket.lake"]["lifecycle_rule"]
     prefixes = [prefix for rule in rules for condition in rule["condition"]
                 for prefix in condition.get("matches_prefix", [])]
-    assert sorted(prefixes) == ["${local.sources.landing_dir}/done/", "gold_export/"]
+    assert sorted(prefixes) == ["${local.sources.landing_dir}/done/", "lake/gold_export/"]
 
 
 def test_a_secret_reaches_neither_a_file_nor_the_state() -> None:
@@ -188,7 +187,7 @@ def test_the_tables_are_the_contracts() -> None:
 
 @pytest.mark.parametrize("entry", TABLES_FILE, ids=lambda entry: f"{entry['layer']}.{entry['name']}")
 def test_a_table_for_terraform_is_the_one_of_the_ddl(entry: dict[str, Any]) -> None:
-    table = next(table for table in TABLES if table.name == f"{entry['layer']}.{entry['name']}")
+    table = next(table for table in published_tables() if table.name == f"{entry['layer']}.{entry['name']}")
     parsed = sqlglot.parse_one(bigquery_ddl(table, table.layer), dialect="bigquery")
     of_the_ddl = [
         (column.name, column.args["kind"].sql("bigquery").replace("`", ""),
@@ -272,7 +271,7 @@ def test_terraform_reads_the_names_from_the_settings(names_only: Path, environme
     assert names["lake"] == settings.gcp.bucket_name
     assert names["subscription"] == settings.sources.landing_subscription != ""
     assert names["datasets"] == {"gold": settings.gcp.dataset_id, "silver": "silver", "ops": "ops"}
-    assert names["tables"] == sorted(table.name for table in TABLES if table.served)
+    assert names["tables"] == sorted(table.name for table in published_tables())
     assert names["labels"]["environment"] == environment
     assert outputs["kafka"] == settings.kafka.bootstrap_servers
 

@@ -1,6 +1,7 @@
 """gcp/bigquery_client.py: the plan is offline, publishing checks the embedded warehouse."""
 
 import json
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import sqlglot
 from deltalake import write_deltalake
 
-from shoplake.contract.tables import DAILY_SALES, TABLES
+from shoplake.contract.tables import DAILY_SALES, TABLES, VIEWS
 from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT
 
@@ -26,7 +27,7 @@ def test_the_plan_makes_each_dataset_and_served_table_once_under_resolved_names(
     statements = json.loads(capsys.readouterr().out)["statements"]
     made = [sqlglot.parse_one(statement, dialect="bigquery") for statement in statements]
     kinds = [statement.args["kind"] for statement in made]
-    assert kinds == ["SCHEMA"] * 3 + ["TABLE"] * sum(table.served for table in TABLES)
+    assert kinds == ["SCHEMA"] * 3 + ["TABLE"] * (sum(table.served for table in TABLES) + len(VIEWS))
     names = [statement.split("`")[1] for statement in statements]
     assert set(names[:3]) == {"shoplake-dev.gold_of_mine", "shoplake-dev.silver", "shoplake-dev.ops"}
     assert "shoplake-dev.gold_of_mine.daily_sales" in names
@@ -53,6 +54,21 @@ def test_publish_fails_on_a_table_that_drifted(data_dir: Path, capsys: Capture) 
     assert "gold.daily_sales" in capsys.readouterr().err
 
 
-def test_publish_to_the_cloud_is_refused_in_words(capsys: Capture) -> None:
-    assert MAIN(["publish", "--profile", "prod"]) == 2
-    assert "embedded" in capsys.readouterr().err
+def test_the_plan_says_how_rows_get_there_and_what_is_billed(capsys: Capture) -> None:
+    assert MAIN(["plan", "--profile", "dev"]) == 0
+    text = capsys.readouterr().out
+    assert "MERGE `shoplake-dev.gold.daily_sales` AS target" in text
+    assert "`shoplake-dev.ops.ledger` has no partitions: a load job replaces its rows" in text
+    assert re.search(r"MERGE gold.daily_sales +gold.daily_sales +3 partitions +912,000 bytes", text)
+    assert re.search(r"billed: [\d,]+ bytes \(about \$", text)
+
+
+@pytest.mark.parametrize("action", ["create", "publish"])
+def test_without_credentials_it_says_how_to_log_in(action: str, capsys: Capture) -> None:
+    assert MAIN([action, "--profile", "prod"]) == 2
+    assert "gcloud auth application-default login" in capsys.readouterr().err
+
+
+def test_the_embedded_warehouse_has_nothing_to_create(capsys: Capture) -> None:
+    assert MAIN(["create"]) == 2
+    assert "--profile dev" in capsys.readouterr().err
