@@ -21,7 +21,7 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-images test-data check package cloud-plan lock docs clean
+.PHONY: help setup demo up status down test test-live test-images test-data test-sql check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +52,7 @@ down: setup  ## Stop the standing platform; its data stay
 	@"$(PY)" utils/stack.py down
 
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not images" -n 2 --dist worksteal
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not images and not sql_proof" -n 2 --dist worksteal
 
 test-live: setup  ## Run the tests of the standing platform: Airflow, a backfill, a browser (installs Chromium and PostgreSQL)
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
@@ -63,7 +63,11 @@ test-images: setup  ## Run compose's services outside containers, and read the D
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow
 
-check: setup  ## Lint, types, import rules, layout, generated docs, secrets
+test-sql: setup  ## Compare DuckDB and Google's SQL engine, each query on 200 random sets of tables (SQL_PROOF_SEED=N)
+	@export SQL_PROOF_SEED=$${SQL_PROOF_SEED:-$$("$(PY)" -c 'import secrets; print(secrets.randbelow(2**32))')} && \
+		echo "SQL_PROOF_SEED=$$SQL_PROOF_SEED" && "$(VENV)/bin/pytest" tests/sql -m sql_proof -n 2 --dist worksteal
+
+check: setup  ## Lint, types, import rules, layout, SQL, generated docs, secrets
 	ruff check $(PATHS_OF_CODE)
 	mypy shoplake
 	@# Apart, because with namespace packages mypy takes the folders kafka/ and airflow/ for the packages of that name.
@@ -74,6 +78,7 @@ check: setup  ## Lint, types, import rules, layout, generated docs, secrets
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
 	@$(MAKE) --no-print-directory _terraform-tables TO=$(VENV)/tables.json
 	@diff -u gcp/terraform/tables.json $(VENV)/tables.json || { echo "error: gcp/terraform/tables.json is not what the contract says; run make docs" >&2; exit 1; }
+	@"$(PY)" utils/check_sql.py --profile $(ENV)
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
 package: setup  ## Build the wheel into dist/, the same bytes from the same sources

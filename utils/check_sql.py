@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list[Finding]]":
     from shoplake.contract import tables
-    from shoplake.warehouse.plan import plan_bigquery
+    from shoplake.warehouse.plan import merge_statement, plan_bigquery, published_tables
     from shoplake.warehouse.sql_gate import check_statement, check_view
 
     yield from _check_files(analyzer, sorted(Path(str(find_resources("sql"))).rglob("*.sql")))
@@ -62,7 +63,9 @@ def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list
     text = contract.read_text(encoding="utf-8")
     for view in tables.VIEWS:
         yield check_view(analyzer, view, _name(contract), text[:text.index(view.sql)].count("\n"))
-    for statement in plan_bigquery(gcp):
+    merges = (merge_statement(table, gcp, days) for table in published_tables() if table.partition_by
+              for days in ([date(2026, 1, 30), date(2026, 1, 31)], None))
+    for statement in (*plan_bigquery(gcp), *merges):
         yield check_statement(analyzer, statement.splitlines()[0].rstrip(" ("), statement, gcp)
 
 

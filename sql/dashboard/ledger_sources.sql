@@ -13,5 +13,5 @@ SELECT
   SUM(late_count) AS late_count
 FROM ops.ledger
 GROUP BY topic, query_id
-ORDER BY record_count DESC, query_id
+ORDER BY record_count DESC, query_id, topic
 LIMIT @source_count
