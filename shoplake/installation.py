@@ -14,6 +14,7 @@ from pathlib import Path
 from shoplake.errors import ConfigError
 
 SPARK_CONFIGURATION = "spark"  # the configurations of spark/ivy.xml
+GCS_CONFIGURATION = "gcs"
 KAFKA_CONFIGURATION = "kafka"
 CONF_FILES = ("spark-defaults.conf", "log4j2.properties")
 _RETRIEVE_TIMEOUT = 900

@@ -58,12 +58,13 @@ def run_batch(arguments: argparse.Namespace) -> int:
     from pyspark.sql import SparkSession
 
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.delta import check_session, create_tables
+    from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.streaming.ingest import INGEST_TABLES
 
     lake = locate_lake(settings)
     own_session = SparkSession.getActiveSession() is None
-    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").getOrCreate()
+    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").config(
+        map=session_options(settings)).getOrCreate()
     try:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)

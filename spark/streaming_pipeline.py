@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
     from shoplake.lake.addresses import Lake
+    from shoplake.lake.locks import HeldLock
 
 LOG = logging.getLogger("shoplake.stream")
 QUERY = "events"
@@ -74,7 +75,7 @@ def stream(arguments: argparse.Namespace) -> int:
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(hold_lock(lake, STREAM, timeout=0))
+                driver = held.enter_context(hold_lock(lake, STREAM, timeout=0))
             except LockError as error:
                 if not arguments.drain:
                     raise
@@ -83,7 +84,7 @@ def stream(arguments: argparse.Namespace) -> int:
             else:
                 trigger = {"availableNow": True} if arguments.drain else {
                     "processingTime": f"{settings.spark.trigger_interval} seconds"}
-                run_query(settings, lake, topic, trigger, totals,
+                run_query(settings, lake, driver, topic, trigger, totals,
                           lambda query: await_end(query, arguments.stop_after, supervisor))
                 break
     report = {"topic": topic.name, "origin": topic.id, **totals}
@@ -107,20 +108,20 @@ def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockErr
 
 
 def run_query(
-    settings: Settings, lake: "Lake", topic: Topic, trigger: dict[str, Any], totals: dict[str, int],
-    wait: "Callable[[StreamingQuery], None]",
+    settings: Settings, lake: "Lake", driver: "HeldLock", topic: Topic, trigger: dict[str, Any],
+    totals: dict[str, int], wait: "Callable[[StreamingQuery], None]",
 ) -> None:
     """Run the streaming query until `wait` comes back, and add what its batches did to `totals`."""
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
-    from shoplake.lake.delta import check_session, create_tables
-    from shoplake.lake.locks import STREAM, announce_ready
+    from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.streaming.checkpoint import check_checkpoint
     from shoplake.streaming.ingest import INGEST_TABLES
 
     own_session = SparkSession.getActiveSession() is None
-    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").getOrCreate()
+    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").config(
+        map=session_options(settings)).getOrCreate()
     failures: list[Exception] = []
     try:
         check_session(spark)
@@ -128,8 +129,8 @@ def run_query(
         check_checkpoint(lake, QUERY, topic)
         records = read_topic(spark, settings, lake, topic)
         query = records.writeStream.queryName(QUERY).option("checkpointLocation", lake.checkpoint(QUERY)).trigger(
-            **trigger).foreachBatch(batch_writer(settings, lake, topic, totals, failures)).start()
-        announce_ready(lake, STREAM)
+            **trigger).foreachBatch(batch_writer(settings, lake, driver, topic, totals, failures)).start()
+        driver.announce_ready()
         try:
             wait(query)
         except StreamingQueryException as error:
@@ -172,7 +173,8 @@ def read_topic(spark: "SparkSession", settings: Settings, lake: "Lake", topic: T
 
 
 def batch_writer(
-    settings: Settings, lake: "Lake", topic: Topic, totals: dict[str, int], failures: list[Exception],
+    settings: Settings, lake: "Lake", driver: "HeldLock", topic: Topic, totals: dict[str, int],
+    failures: list[Exception],
 ) -> Callable[["DataFrame", int], None]:
     """Make the function that takes one micro-batch in, adds to `totals` and keeps what it raises in `failures`."""
     from shoplake.streaming.checkpoint import find_query_id
@@ -183,6 +185,7 @@ def batch_writer(
         # Spark turns it off for a stream's own plan, which keeps state; a batch's tables are plain and gain from it.
         records.sparkSession.conf.set("spark.sql.adaptive.enabled", "true")
         try:
+            driver.check()
             query_id = find_query_id(lake, QUERY)
             if query_id is None:
                 raise SourceError(f"the checkpoint {lake.checkpoint(QUERY)} vanished under the running query")

@@ -54,6 +54,7 @@ def write_table() -> Callable[[Lake, Table, list[dict[str, Any]]], None]:
     import pyarrow as pa
     from deltalake import write_deltalake
 
+    from shoplake.lake.arrow import storage_options
     from shoplake.lake.sql import select_nothing
 
     def write(lake: Lake, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -62,7 +63,7 @@ def write_table() -> Callable[[Lake, Table, list[dict[str, Any]]], None]:
             schema = connection.execute(select_nothing(table.columns)).to_arrow_table().schema
         partitions = [table.partition_by] if table.partition_by else None
         write_deltalake(lake.table(table), pa.Table.from_pylist(rows, schema=schema), mode="overwrite",
-                        partition_by=partitions)
+                        partition_by=partitions, storage_options=storage_options(lake))
 
     return write
 
@@ -248,7 +249,8 @@ def cloud_storage(gcs_emulator: str) -> Iterator[str]:
     from shoplake.processes import find_free_port
 
     port = find_free_port(int(gcs_emulator.rsplit(":", 1)[1]) + 1, "a test's port")
-    gateway = subprocess.Popen([sys.executable, str(PROJECT_ROOT / "tests" / "gcs_gateway.py"), str(port), gcs_emulator])
+    command = [sys.executable, str(PROJECT_ROOT / "tests" / "gcs_gateway.py"), str(port), gcs_emulator]
+    gateway = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + 20
         while not answers(f"http://127.0.0.1:{port}/_internal/healthcheck"):
@@ -319,6 +321,7 @@ def install_bqemulator() -> Path:
             for words in (["venv", "--clear", "--python", sys.executable, str(folder)],
                           ["pip", "install", "--python", str(python), *BQEMULATOR]):
                 subprocess.run([uv, *words, "--quiet"], check=True)
+            (folder / "home").mkdir()
             home = {**os.environ, "HOME": str(folder / "home")}
             subprocess.run([python, "-c", PLACE_EXTENSION], env=home, check=True)
             (folder / "made").touch()
@@ -341,7 +344,8 @@ def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQue
     command = [folder / "bin" / "bqemulator", "start", "--rest-port", str(port), "--grpc-port",
                str(find_free_port(port + 1, "a test's port")), "--log-level", "warning"]
     with log.open("wb") as output:
-        server = subprocess.Popen(list(map(str, command)), cwd=log.parent, env=environment, stdout=output, stderr=output)
+        server = subprocess.Popen([str(word) for word in command], cwd=log.parent, env=environment, stdout=output,
+                                  stderr=output)
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60

@@ -38,6 +38,8 @@ def _install_runtime(profile: str | None, as_json: bool) -> int:
     java, skipped = _choose_java(places)
     installed = [name for name, done in (
         ("Spark jars", _install_jars(places, java, installation.SPARK_CONFIGURATION, places.spark_jars)),
+        ("the jar for Cloud Storage", _install_jars(
+            places, java, installation.GCS_CONFIGURATION, places.spark_jars)),
         ("Kafka jars", _install_jars(places, java, installation.KAFKA_CONFIGURATION, places.kafka_jars)),
         ("Spark settings", installation.install_conf(
             PROJECT_ROOT / "spark", places.spark_conf, Path(sys.prefix) / "bin" / "python", places.bundled_java)),

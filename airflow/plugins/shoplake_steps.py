@@ -32,6 +32,7 @@ SESSION_PROPERTIES = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
+    "spark.delta.logStore.gs.impl": "io.delta.storage.GCSLogStore",
 }
 
 # One slot each (airflow/pools.json): whatever DAG they stand in, the steps of a pool write one after the other.

@@ -7,12 +7,28 @@ from shoplake.contract.tables import Table
 from shoplake.errors import ConfigError
 from shoplake.settings import Settings
 
+BUCKETS = "gs://"
+
 
 @dataclass(frozen=True)
 class Lake:
-    """Addresses under one root, a folder of this machine; opens nothing."""
+    """Addresses under one root, a folder of this machine or `gs://bucket/prefix`; opens nothing.
+
+    Attributes:
+        endpoint: where Cloud Storage is; empty for Google's own, which alone is shown credentials.
+        timeout: seconds until a Cloud Storage that does not answer is an error.
+        lease: seconds that a lock in a bucket holds without a sign of life of its holder.
+    """
 
     root: str
+    endpoint: str = ""
+    timeout: float = 60
+    lease: float = 45
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine."""
+        return not self.root.startswith(BUCKETS)
 
     def table(self, table: Table) -> str:
         """Give a Delta table's folder, `<root>/<layer>/<table>`."""
@@ -26,6 +42,10 @@ class Lake:
         """Give a lock's file on the local disk."""
         return Path(self.root) / "_locks" / f"{name}.lock"
 
+    def lease_object(self, name: str) -> str:
+        """Give the object that is a lock in a bucket."""
+        return f"{self.root}/_locks/{name}.json"
+
     def kept_files(self, source: str) -> str:
         """Give the folder where the untouched bytes of a source's files are kept, each under its SHA-256."""
         return f"{self.root}/bronze/files/{source}"
@@ -35,11 +55,16 @@ def locate_lake(settings: Settings) -> Lake:
     """Give the lake that the settings name.
 
     Raises:
-        ConfigError: it is not on a local disk; locks and look-ups would not hold there.
+        ConfigError: it is neither a folder nor a bucket of Cloud Storage.
     """
-    if "://" in settings.lake_root:
-        raise ConfigError(
-            f"lake.root of the profile {settings.profile} is {settings.lake_root}, but this version keeps its lake on "
-            "a local disk. Use --profile local, or set SHOPLAKE_LAKE__ROOT to a folder"
-        )
-    return Lake(settings.lake_root)
+    root = settings.lake_root
+    if "://" in root and (not root.startswith(BUCKETS) or not split_address(root)[0]):
+        raise ConfigError(f"lake.root of the profile {settings.profile} is {root}; it may be a folder of this machine "
+                          "or gs://bucket/prefix (SHOPLAKE_LAKE__ROOT)")
+    return Lake(root, settings.gcp.storage_endpoint, settings.gcp.storage_timeout, settings.lake.lease)
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Split `gs://bucket/name` into the bucket and the name, which may be empty."""
+    bucket, _, name = address.removeprefix(BUCKETS).partition("/")
+    return bucket, name

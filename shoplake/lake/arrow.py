@@ -1,26 +1,80 @@
 """Delta tables without Spark, by delta-rs: what forecasting, operators and the warehouse read and write."""
 
-from collections.abc import Sequence
+import json
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from shoplake.contract.tables import Table
-from shoplake.errors import ContractError
+from shoplake.errors import ContractError, StorageError
 from shoplake.lake.addresses import Lake
+from shoplake.lake.buckets import check_access, check_credentials
+
+_NEWEST = 5  # the commits among which ours is, under the table's lock: others can only have maintained the table
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def storage_options(lake: Lake) -> dict[str, str] | None:
+    """Give what delta-rs must know of the lake's storage; it takes the environment's credentials by itself.
+
+    Raises:
+        ConfigError: Google's own storage is asked for, and no credentials are here.
+    """
+    if lake.is_local:
+        return None
+    check_credentials(lake)
+    patience = {"retry_timeout": f"{lake.timeout:g}s", "timeout": f"{lake.timeout:g}s"}
+    if not lake.endpoint:
+        return patience
+    nobody = {"gcs_base_url": lake.endpoint, "disable_oauth": True,
+              "client_email": "", "private_key": "", "private_key_id": ""}
+    return {**patience, "google_service_account_key": json.dumps(nobody)}
+
+
+@contextmanager
+def delta_errors(lake: Lake) -> Iterator[None]:
+    """Turn what delta-rs raises of a bucket inside the block into one message; a local lake's errors stay.
+
+    Raises:
+        ConfigError: no such bucket, or a right is missing.
+        StorageError: Cloud Storage does not answer, or not as it should.
+    """
+    try:
+        yield
+    except TableNotFoundError:
+        raise
+    except (DeltaError, OSError) as error:
+        if lake.is_local:
+            raise
+        check_access(lake)  # says better what is wrong
+        lines = [_ANSI.sub("", line).strip(" ↳") for line in str(error).splitlines()]
+        raise StorageError(f"{lake.root}: {'; '.join(filter(None, lines))[:500]}") from error
+
+
+def open_table(lake: Lake, table: Table, version: int | None = None) -> DeltaTable:
+    """Open a table that exists at its newest version, or at `version`."""
+    with delta_errors(lake):
+        return DeltaTable(lake.table(table), version=version, storage_options=storage_options(lake))
 
 
 def table_exists(lake: Lake, table: Table) -> bool:
     """Tell whether the table was ever written."""
-    return DeltaTable.is_deltatable(lake.table(table))
+    with delta_errors(lake):
+        return DeltaTable.is_deltatable(lake.table(table), storage_options(lake))
 
 
 def changed_at(lake: Lake, table: Table) -> datetime | None:
     """Give when the table's newest version was written, UTC; None if it never was."""
     if not table_exists(lake, table):
         return None
-    return datetime.fromtimestamp(DeltaTable(lake.table(table)).history(1)[0]["timestamp"] / 1000, UTC)
+    with delta_errors(lake):
+        return datetime.fromtimestamp(open_table(lake, table).history(1)[0]["timestamp"] / 1000, UTC)
 
 
 def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
@@ -31,7 +85,8 @@ def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -
     """
     if not table_exists(lake, table):
         raise ContractError(f"the table {table.name} does not exist yet in {lake.root}")
-    return DeltaTable(lake.table(table)).to_pyarrow_table(columns=list(columns) if columns else None)
+    with delta_errors(lake):
+        return open_table(lake, table).to_pyarrow_table(columns=list(columns) if columns else None)
 
 
 def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> None:
@@ -47,9 +102,48 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> No
             f"{table.name} has the columns {table.column_names}, but was given {tuple(rows.column_names)}")
     partitions = [table.partition_by] if table.partition_by else None
     exists = table_exists(lake, table)
-    write_deltalake(
-        lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,
-    )
+    mark = uuid.uuid4().hex
+    with delta_errors(lake):
+        write_deltalake(
+            lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,
+            storage_options=storage_options(lake), commit_properties=CommitProperties({"commit": mark}),
+        )
+    confirm_commit(lake, table, mark)
+
+
+def confirm_commit(lake: Lake, table: Table, mark: str) -> None:
+    """Read a commit back from a bucket: one of the table's newest must carry `mark` in its commitInfo.
+
+    What a writer, Spark or delta-rs, believes to have committed must be what any reader sees. On a local disk nothing
+    is read.
+
+    Raises:
+        StorageError: none does; what was written is not committed.
+    """
+    if lake.is_local:
+        return
+    with delta_errors(lake):
+        newest = open_table(lake, table).history(_NEWEST)
+    if not any(mark in str(commit) for commit in newest):
+        raise StorageError(
+            f"the commit {mark} to {lake.table(table)} cannot be read back: the newest version in its log is "
+            f"{newest[0]['version']}, of another. Run the command again: it replaces the same rows")
+
+
+def confirm_transaction(lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
+    """Read a batch's commit back from a bucket: the log must hold the transaction (query_id, batch_id), or a later one.
+
+    Raises:
+        StorageError: it does not; what was written is not committed.
+    """
+    if lake.is_local:
+        return
+    with delta_errors(lake):
+        seen = open_table(lake, table).transaction_version(query_id)
+    if seen is None or seen < batch_id:
+        raise StorageError(
+            f"the commit of batch {batch_id} of {query_id} to {lake.table(table)} cannot be read back: the newest "
+            f"batch of that query in its log is {'none' if seen is None else seen}. Run the command again: it repeats the batch")
 
 
 def text_literal(value: str) -> str:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from shoplake.contract.tables import LEDGER, Table
+from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import table_exists
+from shoplake.lake.arrow import delta_errors, open_table, table_exists
 
 LEDGER_VERSION = "ledger_version"
 
@@ -31,10 +31,11 @@ def find_changes(lake: Lake, table: Table) -> Changes:
     """Compare the ledger with what the newest commits of `table` say they have read."""
     if not table_exists(lake, LEDGER):
         return Changes(frozenset(), frozenset(), None)
-    ledger = DeltaTable(lake.table(LEDGER))
+    ledger = open_table(lake, LEDGER)
     built = built_ledger_version(lake, table)
     known = set() if built is None else _batches_at(lake, built)
-    rows = ledger.to_pyarrow_table(columns=["query_id", "batch_id", "event_dates"]).to_pylist()
+    with delta_errors(lake):
+        rows = ledger.to_pyarrow_table(columns=["query_id", "batch_id", "event_dates"]).to_pylist()
     new = [row for row in rows if (row["query_id"], row["batch_id"]) not in known]
     return Changes(_dates_of(new), _dates_of(rows), ledger.version())
 
@@ -43,7 +44,9 @@ def built_ledger_version(lake: Lake, table: Table) -> int | None:
     """Give the ledger version that the table's newest build has read; None where it was never built."""
     if not table_exists(lake, table):
         return None
-    for commit in DeltaTable(lake.table(table)).history():
+    with delta_errors(lake):
+        commits = open_table(lake, table).history()
+    for commit in commits:
         metadata = json.loads(commit.get("userMetadata") or "{}")
         if LEDGER_VERSION in metadata:
             return int(metadata[LEDGER_VERSION])
@@ -52,8 +55,9 @@ def built_ledger_version(lake: Lake, table: Table) -> int | None:
 
 def _batches_at(lake: Lake, version: int) -> set[tuple[str, int]]:
     try:
-        rows = DeltaTable(lake.table(LEDGER), version=version).to_pyarrow_table(columns=["query_id", "batch_id"])
-    except (DeltaError, OSError):  # that version was vacuumed away: build every day again
+        with delta_errors(lake):
+            rows = open_table(lake, LEDGER, version).to_pyarrow_table(columns=["query_id", "batch_id"])
+    except (DeltaError, OSError, StorageError):  # that version was vacuumed away: build every day again
         return set()
     return {(row["query_id"], row["batch_id"]) for row in rows.to_pylist()}
 

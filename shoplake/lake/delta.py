@@ -1,12 +1,12 @@
 """Delta tables in Spark: reads, appends that happen once, and replaced days."""
 
 import json
+import uuid
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 from deltalake import DeltaTable, Schema
-from deltalake.exceptions import TableNotFoundError
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from shoplake.contract.render import spark_schema
@@ -14,10 +14,28 @@ from shoplake.contract.tables import SILVER_EVENTS, Table
 from shoplake.errors import ConfigError
 from shoplake.installation import check_connectors
 from shoplake.lake.addresses import Lake
-from shoplake.settings import ShopSettings
+from shoplake.lake.arrow import (
+    confirm_commit,
+    confirm_transaction,
+    delta_errors,
+    open_table,
+    storage_options,
+    table_exists,
+)
+from shoplake.settings import Settings, ShopSettings
 
 _TIME_ZONE_PROPERTY = "shoplake.time_zone"
 _CURRENCY_PROPERTY = "shoplake.currency"
+
+
+def session_options(settings: Settings) -> dict[str, str]:
+    """Give what a Spark session is built with beside spark-defaults.conf: how it reaches a lake in a bucket."""
+    if "://" not in settings.lake_root:
+        return {}
+    endpoint = settings.gcp.storage_endpoint
+    if not endpoint:
+        return {"spark.hadoop.fs.gs.auth.type": "APPLICATION_DEFAULT"}
+    return {"spark.hadoop.fs.gs.auth.type": "UNAUTHENTICATED", "spark.hadoop.fs.gs.storage.root.url": f"{endpoint}/"}
 
 
 def check_session(spark: SparkSession) -> None:
@@ -40,20 +58,20 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
     """
     check_shop(lake, shop)
     for table in tables:
-        DeltaTable.create(
-            lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
-            description=table.description, partition_by=table.partition_by,
-            configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency},
-            raise_if_key_not_exists=False,
-        )
+        with delta_errors(lake):
+            DeltaTable.create(
+                lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
+                description=table.description, partition_by=table.partition_by,
+                configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency},
+                storage_options=storage_options(lake), raise_if_key_not_exists=False,
+            )
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:
     """Refuse a lake whose days or money are those of another shop; a lake that does not exist yet is fine."""
-    try:
-        stored = DeltaTable(lake.table(SILVER_EVENTS)).metadata().configuration
-    except TableNotFoundError:
+    if not table_exists(lake, SILVER_EVENTS):
         return
+    stored = open_table(lake, SILVER_EVENTS).metadata().configuration
     for key, setting, value in ((_TIME_ZONE_PROPERTY, "shop.time_zone", shop.time_zone),
                                 (_CURRENCY_PROPERTY, "shop.currency", shop.currency)):
         if stored.get(key, value) != value:
@@ -72,6 +90,7 @@ def read_delta(spark: SparkSession, lake: Lake, table: Table) -> DataFrame:
 def append_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
     """Append a batch's rows; the same (query_id, batch_id) again is skipped by Delta's transaction log."""
     _write_once(rows, table, query_id, batch_id).mode("append").save(lake.table(table))
+    confirm_transaction(lake, table, query_id, batch_id)
 
 
 def replace_days_once(
@@ -80,12 +99,15 @@ def replace_days_once(
     """Replace whole partitions by a batch's rows, in one commit; the same (query_id, batch_id) again is skipped."""
     writer = _write_once(rows, table, query_id, batch_id).mode("overwrite")
     writer.option("replaceWhere", days_predicate(table, days)).save(lake.table(table))
+    confirm_transaction(lake, table, query_id, batch_id)
 
 
 def replace_days(rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int]) -> None:
     """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
     writer = _write(rows, table).mode("overwrite").option("replaceWhere", days_predicate(table, days))
-    writer.option("userMetadata", json.dumps(metadata)).save(lake.table(table))
+    mark = uuid.uuid4().hex
+    writer.option("userMetadata", json.dumps({**metadata, "commit": mark})).save(lake.table(table))
+    confirm_commit(lake, table, mark)
 
 
 def days_predicate(table: Table, days: Sequence[date]) -> str:

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import FILES
+from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.buckets import read_object, upload_file
 from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
 
@@ -25,7 +27,11 @@ REJECTED = "rejected"
 
 @dataclass(frozen=True)
 class KeptFile:
-    """A file's untouched copy in the lake, and when it came: later readings take that moment for now."""
+    """A file whose untouched copy is in the lake, and when it came: later readings take that moment for now.
+
+    Attributes:
+        path: where it is read on this machine: the copy, or for a lake in a bucket the file itself.
+    """
 
     path: Path
     sha256: str
@@ -33,7 +39,13 @@ class KeptFile:
 
 
 def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
-    """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone."""
+    """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone.
+
+    Raises:
+        SourceError: the file changed while it was uploaded.
+    """
+    if not lake.is_local:
+        return _upload_copy(path, lake, source)
     folder = Path(lake.kept_files(source))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".") as copy:
@@ -46,6 +58,23 @@ def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
         if not kept.exists():
             os.link(partial, kept)
     return KeptFile(kept, sha256, kept.stat().st_mtime_ns // 1_000_000)
+
+
+def _upload_copy(path: Path, lake: Lake, source: str) -> KeptFile:
+    sha256 = file_sha256(path)
+    stored = upload_file(lake, path, f"{lake.kept_files(source)}/{sha256}")
+    if stored is None or file_sha256(path) != sha256:
+        raise SourceError(f"{path} changed while its copy was made; run the command again when it is whole")
+    return KeptFile(path, sha256, int(stored.updated_at.timestamp() * 1000))
+
+
+def read_bytes(lake: Lake, address: str) -> bytes | None:
+    """Read a small file of the lake whole; None where there is none."""
+    if lake.is_local:
+        file = Path(address)
+        return file.read_bytes() if file.exists() else None
+    found = read_object(lake, address)
+    return None if found is None else found[0]
 
 
 def is_ingested(lake: Lake, source: str, sha256: str) -> bool:

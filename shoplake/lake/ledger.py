@@ -54,8 +54,8 @@ def find_broken_off(lake: Lake, origin: str) -> BrokenOff | None:
         rows = lake_sql.execute(
             f"""
             SELECT query_id, batch_id, "partition", max("offset") + 1
-            FROM ({select_table(lake, BRONZE_EVENTS)})
-            ANTI JOIN ({select_table(lake, LEDGER)}) USING (query_id, batch_id)
+            FROM ({select_table(lake_sql, lake, BRONZE_EVENTS)})
+            ANTI JOIN ({select_table(lake_sql, lake, LEDGER)}) USING (query_id, batch_id)
             WHERE origin = ? GROUP BY ALL ORDER BY query_id, batch_id
             """,  # noqa: S608 - names of the contract
             [origin]).fetchall()

@@ -1,4 +1,8 @@
-"""Locks across processes: on a local disk Delta does not arbitrate between writers."""
+"""Locks across processes: on a local disk Delta does not arbitrate between writers, and nowhere across tables.
+
+On a local disk the operating system holds a lock, and frees it when the process dies. In a bucket it is a lease
+(`shoplake.lake.leases`), which runs out: whoever writes under it asks `check` before each commit.
+"""
 
 import json
 import os
@@ -7,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 from filelock import FileLock, Timeout
@@ -19,17 +23,59 @@ INGEST = "ingest"  # bronze, silver, windows and ledger together
 STREAM = "checkpoint-events"  # held for the life of the stream's driver
 
 
+class HeldLock(Protocol):
+    """A lock that we hold."""
+
+    def check(self) -> None:
+        """Refuse to go on where it may be another's by now: call it before each commit.
+
+        Raises:
+            LockError: it was lost.
+        """
+
+    def announce_ready(self) -> None:
+        """Write beside the lock that what it is held for has begun."""
+
+
 @contextmanager
-def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
-    """Hold the lake's lock `name` for the block; the operating system frees it when the process dies.
+def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[HeldLock]:
+    """Hold the lake's lock `name` for the block.
 
     Args:
         timeout: seconds to wait; 0 refuses at once.
 
     Raises:
-        ConfigError: the lock's folder cannot be made.
+        ConfigError: the lock's folder cannot be made, or the bucket not be used.
         LockError: still held after `timeout`; the message names the holder.
     """
+    if lake.is_local:
+        with _hold_file(lake, name, timeout) as held:
+            yield held
+        return
+    from shoplake.lake.leases import Lease
+
+    lease = Lease(lake, name)
+    if holder := lease.acquire(timeout):
+        raise _refused(lake, name, holder, timeout)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+class _HeldFile:
+    def __init__(self, path: Path) -> None:
+        self._path = _holder_path(path)
+
+    def check(self) -> None:
+        """Do nothing: the operating system takes no lock away."""
+
+    def announce_ready(self) -> None:
+        self._path.write_text(json.dumps({**json.loads(self._path.read_text()), "is_ready": True}))
+
+
+@contextmanager
+def _hold_file(lake: Lake, name: str, timeout: float) -> Iterator[HeldLock]:
     path = lake.lock(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,35 +88,32 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[None]:
     try:
         lock.acquire(timeout=timeout)
     except Timeout as error:
-        waited = f"; waited {timeout:g} s (lake.lock_timeout)" if timeout else ""
-        raise LockError(
-            f"the lock {name!r} of {lake.root} is held by {_holder(path)}{waited}. Wait for it to end, or stop it."
-        ) from error
+        raise _refused(lake, name, _holder(path), timeout) from error
     try:
         _holder_path(path).write_text(json.dumps({
             "pid": os.getpid(), "process_created": psutil.Process().create_time(), "command": " ".join(sys.argv)[:200],
             "since": datetime.now(UTC).isoformat(timespec="seconds"), "is_ready": False,
         }))
-        yield
+        yield _HeldFile(path)
     finally:
         _holder_path(path).unlink(missing_ok=True)
         lock.release()
 
 
-def announce_ready(lake: Lake, name: str) -> None:
-    """Write beside the lock, which we hold, that what it is held for has begun."""
-    path = _holder_path(lake.lock(name))
-    path.write_text(json.dumps({**json.loads(path.read_text()), "is_ready": True}))
-
-
 def find_holder(lake: Lake, name: str, must_be_ready: bool = False) -> str | None:
-    """Name the living process that took the lake's lock `name` last; None when it ended.
+    """Name the living process that took the lake's lock `name` last; None when it ended, or its lease ran out.
 
     The lock itself is not tried, or a writer that comes at that moment would be refused.
 
     Args:
         must_be_ready: give None too for one that has not announced itself ready.
     """
+    if not lake.is_local:
+        from shoplake.lake.leases import read_lease
+
+        found = read_lease(lake, name)
+        is_held = found and not found.has_run_out and (found.is_ready or not must_be_ready)
+        return found.holder if found and is_held else None
     try:
         holder = json.loads(_holder_path(lake.lock(name)).read_text())
         is_alive = abs(psutil.Process(holder["pid"]).create_time() - holder["process_created"]) < 1
@@ -78,6 +121,11 @@ def find_holder(lake: Lake, name: str, must_be_ready: bool = False) -> str | Non
         return None
     is_wanted = is_alive and (holder["is_ready"] or not must_be_ready)
     return _describe(holder) if is_wanted else None
+
+
+def _refused(lake: Lake, name: str, holder: str, timeout: float) -> LockError:
+    waited = f"; waited {timeout:g} s (lake.lock_timeout)" if timeout else ""
+    return LockError(f"the lock {name!r} of {lake.root} is held by {holder}{waited}. Wait for it to end, or stop it.")
 
 
 def _holder_path(path: Path) -> Path:

@@ -157,7 +157,7 @@ def reconcile(lake: Lake) -> Reconciliation:
     """
     with connect_duckdb(lake) as connection:
         for name, table in _SOURCES.items():
-            connection.execute(f"CREATE TEMP VIEW {name} AS {select_table(lake, table)}")
+            connection.execute(f"CREATE TEMP VIEW {name} AS {select_table(connection, lake, table)}")
         for name, query in _PREPARATIONS.items():
             connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
         found = [_find_residual(connection, check, query) for check, query in _CHECKS.items()]

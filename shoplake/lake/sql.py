@@ -1,6 +1,7 @@
 """The lake in SQL without Spark: an in-memory DuckDB that sees the Delta tables of one lake and nothing else."""
 
 import os
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from shoplake.contract.render import duckdb_columns
 from shoplake.contract.tables import Table
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import table_exists, text_literal
+from shoplake.lake.arrow import open_table, table_exists, text_literal
 
 MEMORY_LIMIT = "2GB"
 _EXTENSION_PACKAGE = "duckdb_extension_delta"
@@ -20,31 +21,43 @@ _EXTENSION_PACKAGE = "duckdb_extension_delta"
 def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB in UTC whose configuration is locked and whose file access ends at the lake's root.
 
-    Joins larger than `memory_limit` spill to the lake's `_spill` folder. The Delta extension comes from its wheel, so
-    nothing is downloaded.
+    For a lake in a bucket it has no file access at all: delta-rs reads for it. Joins larger than `memory_limit` spill
+    to the lake's `_spill` folder, or this machine's folder for temporary files. The Delta extension comes from its
+    wheel, so nothing is downloaded.
 
     Raises:
         ConfigError: the extension's wheel for this DuckDB is not installed.
     """
+    spill = f"{lake.root}/_spill" if lake.is_local else f"{tempfile.gettempdir()}/shoplake-spill"
     connection = duckdb.connect(":memory:", config={
         "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-        "memory_limit": memory_limit, "temp_directory": f"{lake.root}/_spill/{os.getpid()}",
+        "memory_limit": memory_limit, "temp_directory": f"{spill}/{os.getpid()}",
     })
-    connection.execute(f"LOAD {text_literal(str(_delta_extension()))}")
     connection.execute("SET TimeZone = 'UTC'")
-    # The order matters: with external access off first, delta_scan itself would be refused.
-    connection.execute(f"SET allowed_directories = [{text_literal(lake.root)}]")
+    if lake.is_local:
+        connection.execute(f"LOAD {text_literal(str(_delta_extension()))}")
+        # The order matters: with external access off first, delta_scan itself would be refused.
+        connection.execute(f"SET allowed_directories = [{text_literal(lake.root)}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
 
-def select_table(lake: Lake, table: Table) -> str:
-    """Give a SELECT of the contract's columns from the table's newest version; without rows if it was never written."""
+def select_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> str:
+    """Give a SELECT of the contract's columns from the table's newest version; without rows if it was never written.
+
+    It is for this connection, which is told where a bucket's table is: what was given before for the same table then
+    reads the newest version too.
+    """
     if not table_exists(lake, table):
         return select_nothing(table.columns)
     names = ", ".join(f'"{name}"' for name in table.column_names)
-    return f"SELECT {names} FROM delta_scan({text_literal(lake.table(table))})"  # noqa: S608 - names of the contract
+    if lake.is_local:
+        scan = f"delta_scan({text_literal(lake.table(table))})"
+    else:
+        scan = f'"lake.{table.name}"'
+        connection.register(scan.strip('"'), open_table(lake, table).to_pyarrow_dataset())
+    return f"SELECT {names} FROM {scan}"  # noqa: S608 - names of the contract
 
 
 def select_nothing(columns: tuple[Column, ...]) -> str:

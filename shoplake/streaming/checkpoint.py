@@ -1,18 +1,18 @@
 """What a streaming query's checkpoint says, and whether the lake may go on with it."""
 
 import json
-from pathlib import Path
 
 from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
+from shoplake.lake.files import read_bytes
 from shoplake.lake.ledger import find_broken_off, origins_of
 from shoplake.topics import Topic
 
 
 def find_query_id(lake: Lake, query: str) -> str | None:
     """Give the id of the checkpoint's query, or None where there is no checkpoint yet."""
-    metadata = Path(lake.checkpoint(query)) / "metadata"
-    return str(json.loads(metadata.read_text())["id"]) if metadata.exists() else None
+    metadata = read_bytes(lake, f"{lake.checkpoint(query)}/metadata")
+    return None if metadata is None else str(json.loads(metadata)["id"])
 
 
 def check_checkpoint(lake: Lake, query: str, topic: Topic) -> None:

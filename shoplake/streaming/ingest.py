@@ -20,7 +20,7 @@ from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
 from shoplake.lake.ledger import find_ledger_row, ingested_until
-from shoplake.lake.locks import INGEST, hold_lock
+from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
 from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
@@ -62,16 +62,18 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
         LockError: another writer held the lock for lake.lock_timeout.
     """
     rules = event_rules(settings.quality, settings.shop)
-    with hold_lock(lake, INGEST, settings.lake.lock_timeout):
+    with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
         located = _with_coordinates(records, batch)
         judged = judge_events(parse_records(located, settings.shop), rules).persist()
         try:
-            return _ingest_judged(judged, batch, lake, rules)
+            return _ingest_judged(judged, batch, lake, lock, rules)
         finally:
             judged.unpersist()
 
 
-def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rule, ...]) -> dict[str, Any]:
+def _ingest_judged(
+    judged: DataFrame, batch: Batch, lake: Lake, lock: HeldLock, rules: tuple[Rule, ...],
+) -> dict[str, Any]:
     parts = judged.groupBy("partition").agg(
         F.min("offset").alias("from_offset"), (F.max("offset") + 1).alias("until_offset"), F.count("*").alias("rows"),
         F.collect_set(F.when(F.size("reasons") == 0, F.col("event_date"))).alias("dates"),
@@ -80,6 +82,7 @@ def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rul
     _check_continues(parts, batch, lake)
     dates = sorted({day for part in parts for day in part["dates"]})
     bronze = judged.withColumn("ingest_date", F.to_date("timestamp"))
+    lock.check()
     append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
 
     silver = read_delta(judged.sparkSession, lake, SILVER_EVENTS)
@@ -91,10 +94,13 @@ def _ingest_judged(judged: DataFrame, batch: Batch, lake: Lake, rules: tuple[Rul
     row = _ledger_row(batch, parts, counts, rules)
     for verdict, table in _PLACES:
         if counts[verdict]:
+            lock.check()
             append_once(verdicts.filter(F.col("verdict") == verdict), lake, table, batch.query_id, batch.batch_id)
     accepted = verdicts.filter(F.col("verdict") == SILVER)
     for live in LIVE_WINDOWS:
+        lock.check()
         _add_to_live_table(accepted, live, batch, lake)
+    lock.check()
     _append_ledger_row(judged, row, batch, lake)
     return row
 

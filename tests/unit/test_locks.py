@@ -8,7 +8,7 @@ import pytest
 
 from shoplake.errors import LockError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.locks import announce_ready, find_holder, hold_lock
+from shoplake.lake.locks import find_holder, hold_lock
 
 HOLD = """
 import sys
@@ -43,7 +43,7 @@ def test_a_holder_is_named_while_it_lives(tmp_path: Path) -> None:
 
 def test_a_holder_is_ready_when_it_says_so(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
-    with hold_lock(lake, "checkpoint-events", timeout=0):
+    with hold_lock(lake, "checkpoint-events", timeout=0) as lock:
         assert find_holder(lake, "checkpoint-events", must_be_ready=True) is None
-        announce_ready(lake, "checkpoint-events")
+        lock.announce_ready()
         assert find_holder(lake, "checkpoint-events", must_be_ready=True) is not None

@@ -1,0 +1,335 @@
+"""A lake on gs:// without Spark: objects and their conditions, locks, tables, and what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from shoplake.contract.render import arrow_schema
+from shoplake.contract.tables import DAILY_SALES, FILES, LEDGER, RUNS
+from shoplake.errors import ConfigError, LockError, ShoplakeError, StorageError
+from shoplake.lake import arrow
+from shoplake.lake.addresses import Lake, locate_lake
+from shoplake.lake.arrow import (
+    changed_at,
+    confirm_commit,
+    confirm_transaction,
+    open_table,
+    read_table,
+    replace_rows,
+    table_exists,
+)
+from shoplake.lake.buckets import (
+    NEW,
+    check_access,
+    delete_object,
+    download_file,
+    find_object,
+    list_objects,
+    move_object,
+    read_object,
+    upload_file,
+    write_object,
+)
+from shoplake.lake.files import is_ingested, keep_file, record_file
+from shoplake.lake.locks import find_holder, hold_lock
+from shoplake.lake.sql import connect_duckdb, select_table
+from shoplake.settings import load_settings
+
+HOLD = """
+import sys
+from shoplake.lake.addresses import locate_lake
+from shoplake.lake.locks import hold_lock
+from shoplake.settings import load_settings
+with hold_lock(locate_lake(load_settings()), "ingest", timeout=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def lake(bucket: str) -> Lake:
+    return locate_lake(load_settings())
+
+
+def test_a_write_replaces_only_what_it_names(lake: Lake) -> None:
+    address = f"{lake.root}/x.json"
+    first = write_object(lake, address, b"1", NEW)
+    assert first is not None
+    assert write_object(lake, address, b"2", NEW) is None, "it is there"
+    second = write_object(lake, address, b"2", first.generation)
+    assert second is not None
+    assert write_object(lake, address, b"3", first.generation) is None, "that one is gone"
+    found = read_object(lake, address)
+    assert found is not None
+    assert (found[0], found[1].generation) == (b"2", second.generation)
+    assert not delete_object(lake, address, first.generation)
+    assert delete_object(lake, address, second.generation)
+    assert find_object(lake, address) is None
+    assert not delete_object(lake, address, second.generation)
+
+
+def test_of_many_writers_of_a_new_object_one_wins(lake: Lake) -> None:
+    wins: list[bytes] = []
+
+    def write(content: bytes) -> None:
+        if write_object(lake, f"{lake.root}/one.json", content, NEW):
+            wins.append(content)
+
+    threads = [threading.Thread(target=write, args=(str(number).encode(),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = read_object(lake, f"{lake.root}/one.json")
+    assert found is not None
+    assert wins == [found[0]]
+
+
+def test_a_large_file_goes_up_resumably_and_overwrites_no_other(lake: Lake, tmp_path: Path) -> None:
+    large, other, address = tmp_path / "large", tmp_path / "other", f"{lake.root}/large"
+    large.write_bytes(os.urandom(9 * 2**20))  # above 8 MiB the client uploads in a session
+    other.write_bytes(os.urandom(9 * 2**20))
+    stored = upload_file(lake, large, address)
+    assert stored is not None
+    assert upload_file(lake, large, address) == stored, "the same bytes are there"
+    assert upload_file(lake, other, address) is None
+    assert download_file(lake, stored, tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == large.read_bytes()
+    assert upload_file(lake, other, address, replaces=stored.generation) is not None
+    assert not download_file(lake, stored, tmp_path / "back"), "that generation is no longer the newest"
+
+
+def test_an_object_moves_as_it_was_seen_or_not_at_all(lake: Lake) -> None:
+    seen = write_object(lake, f"{lake.root}/a b.csv", b"1", NEW)
+    assert seen is not None
+    newer = write_object(lake, f"{lake.root}/a b.csv", b"2", seen.generation)
+    assert newer is not None
+    assert not move_object(lake, seen, f"{lake.root}/done/a b.csv"), "it was replaced since"
+    write_object(lake, f"{lake.root}/taken.csv", b"3", NEW)
+    assert not move_object(lake, newer, f"{lake.root}/taken.csv"), "the name is taken"
+    assert move_object(lake, newer, f"{lake.root}/done/a b.csv")
+    assert [one.address.removeprefix(lake.root) for one in list_objects(lake, f"{lake.root}/")] == [
+        "/done/a b.csv", "/taken.csv"]
+
+
+def test_a_second_holder_is_refused_with_the_first_ones_name(lake: Lake) -> None:
+    with hold_lock(lake, "ingest", timeout=0) as lock:
+        lock.check()
+        with pytest.raises(LockError, match=f"held by process {os.getpid()} on .*lock_timeout"):
+            hold_lock(lake, "ingest", timeout=0.2).__enter__()
+        with hold_lock(lake, "gold.daily_sales", timeout=0):
+            pass
+        assert find_holder(lake, "ingest", must_be_ready=True) is None
+        lock.announce_ready()
+        assert f"process {os.getpid()} on" in (find_holder(lake, "ingest", must_be_ready=True) or "")
+    assert find_holder(lake, "ingest") is None
+    assert find_object(lake, lake.lease_object("ingest")) is None
+
+
+def test_one_at_a_time_holds_it(lake: Lake) -> None:
+    inside, most, done = 0, 0, []
+
+    def work(number: int) -> None:
+        nonlocal inside, most
+        with hold_lock(lake, "ingest", timeout=30):
+            inside += 1
+            most = max(most, inside)
+            time.sleep(0.02)
+            inside -= 1
+        done.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, sorted(done)) == (1, [0, 1, 2, 3])
+
+
+def test_a_lease_is_renewed_for_as_long_as_it_is_held(lake: Lake) -> None:
+    short = replace(lake, lease=1)
+    with hold_lock(short, "ingest", timeout=0) as lock:
+        time.sleep(2.2)
+        lock.check()
+        with pytest.raises(LockError):
+            hold_lock(short, "ingest", timeout=0).__enter__()
+
+
+def test_a_killed_holders_lease_runs_out(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLAKE_LAKE__LEASE", "2")
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(LockError, match=f"process {process.pid} "):
+        hold_lock(lake, "ingest", timeout=0).__enter__()
+    with hold_lock(lake, "ingest", timeout=10):
+        assert f"process {os.getpid()} " in (find_holder(lake, "ingest") or "")
+
+
+def test_who_lost_a_lease_writes_no_more_and_takes_no_others_away(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = replace(lake, lease=1)
+    held = hold_lock(short, "ingest", timeout=0)
+    lock = held.__enter__()
+    # As if this process had stood still: nothing is renewed.
+    monkeypatch.setattr(lock, "_renew", lambda: None)
+    time.sleep(1.5)
+    with hold_lock(replace(lake, lease=60), "ingest", timeout=5) as successor:
+        with pytest.raises(LockError, match="was lost"):
+            lock.check()
+        held.__exit__(None, None, None)
+        successor.check()
+        assert find_holder(lake, "ingest") is not None, "the one who lost it deleted the other's"
+
+
+def test_a_lease_that_cannot_be_renewed_fails_before_it_runs_out(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise StorageError("no answer")
+
+    with hold_lock(replace(lake, lease=3), "ingest", timeout=0) as lock:
+        monkeypatch.setattr("shoplake.lake.leases.Lease._renew", refuse)
+        time.sleep(2.2)
+        assert find_holder(lake, "ingest") is not None, "nobody else could have it yet"
+        with pytest.raises(LockError, match="was lost"):
+            lock.check()
+
+
+def run_row(run_id: str, records: int) -> dict[str, Any]:
+    counts = {name: records for name in RUNS.column_names if name.endswith("_count")}
+    return {"run_id": run_id, "dag_id": "d", "run_date": datetime(2026, 3, 29).date(),
+            "finished_at": datetime(2026, 3, 29, 0, 59, 59, 999999, UTC), **counts}
+
+
+def test_rows_are_replaced_and_read_back(lake: Lake) -> None:
+    assert not table_exists(lake, RUNS)
+    assert changed_at(lake, RUNS) is None
+    schema = arrow_schema(RUNS)
+    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1), run_row("b", 2)], schema=schema), "run_id >= 'a'")
+    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("b", 3)], schema=schema), "run_id = 'b'")
+    assert sorted(read_table(lake, RUNS).to_pylist(), key=str) == [run_row("a", 1), run_row("b", 3)]
+    changed = changed_at(lake, RUNS)
+    assert changed is not None
+    assert abs((datetime.now(UTC) - changed).total_seconds()) < 60
+
+
+def test_a_commit_that_readers_do_not_see_is_an_error(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = arrow_schema(RUNS)
+    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1)], schema=schema), "run_id = 'a'")
+    before = open_table(lake, RUNS).version()
+    with monkeypatch.context() as patched:
+        # A storage that says yes and keeps nothing.
+        patched.setattr(arrow, "write_deltalake", lambda *arguments, **options: None)
+        with pytest.raises(StorageError, match=r"cannot be read back.*newest version in its log is 0"):
+            replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("b", 1)], schema=schema), "run_id = 'b'")
+    assert open_table(lake, RUNS).version() == before
+    with pytest.raises(StorageError, match=r"batch 3 of q1 .* cannot be read back"):
+        confirm_transaction(lake, RUNS, "q1", 3)
+    with pytest.raises(StorageError, match="cannot be read back"):
+        confirm_commit(lake, RUNS, "never-written")
+
+
+def test_duckdb_reads_the_bucket_and_nothing_else(
+    lake: Lake, tmp_path: Path, write_table: Callable[[Lake, Any, list[dict[str, Any]]], None],
+) -> None:
+    local = Lake(str(tmp_path / "lake"))
+    row = {"query_id": "q", "batch_id": 0, "origin": "o", "topic": "t", "event_dates": [datetime(2026, 3, 29).date()],
+           "ranges": [{"partition": 0, "from_offset": 0, "until_offset": 5}], "rules": [],
+           **{name: 5 for name in LEDGER.column_names if name.endswith("_count")}}
+    for one in (lake, local):
+        write_table(one, LEDGER, [row])
+    for table in (LEDGER, DAILY_SALES):
+        answers = []
+        for one in (lake, local):
+            with connect_duckdb(one) as connection:
+                relation = connection.sql(select_table(connection, one, table))
+                answers.append((relation.columns, [str(kind) for kind in relation.types], relation.fetchall()))
+        assert answers[0] == answers[1]
+    with connect_duckdb(lake) as connection:
+        view = select_table(connection, lake, LEDGER)
+        connection.execute(f"CREATE TEMP VIEW ledger AS {view}")
+        write_table(lake, LEDGER, [row, row | {"batch_id": 1}])
+        select_table(connection, lake, LEDGER)
+        assert connection.execute("SELECT count(*) FROM ledger").fetchall() == [(2,)]
+        for refused in ("SELECT * FROM read_text('/etc/hostname')", "SET enable_external_access = true",
+                        f"SELECT * FROM delta_scan('{lake.table(LEDGER)}')", "COPY ledger TO '/tmp/x.csv'"):
+            with pytest.raises(Exception, match=r"disabled|locked|not in the catalog"):
+                connection.execute(refused)
+
+
+def test_a_file_is_kept_once_and_remembered(lake: Lake, tmp_path: Path) -> None:
+    file = tmp_path / "day.csv"
+    file.write_bytes(b"event_id\n1\n")
+    kept, again = keep_file(file, lake, "events"), keep_file(file, lake, "events")
+    assert kept == again, "the moment of the first is kept"
+    found = read_object(lake, f"{lake.root}/bronze/files/events/{kept.sha256}")
+    assert found is not None
+    assert found[0] == b"event_id\n1\n"
+    row = dict.fromkeys(FILES.column_names) | {
+        "source": "events", "file_sha256": kept.sha256, "file_name": "day.csv", "byte_count": 11, "status": "ingested",
+        "arrived_at": datetime.now(UTC), "recorded_at": datetime.now(UTC)}
+    record_file(lake, row, lock_timeout=5)
+    assert is_ingested(lake, "events", kept.sha256)
+    assert not is_ingested(lake, "online_retail", kept.sha256)
+
+
+ASK: dict[str, Callable[[Lake], object]] = {
+    "objects": check_access,
+    "table": lambda lake: table_exists(lake, RUNS),
+    "lock": lambda lake: hold_lock(lake, "ingest", timeout=0).__enter__(),
+    "rows": lambda lake: replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1)], schema=arrow_schema(RUNS)),
+                                      "run_id = 'a'"),
+}
+
+
+@pytest.mark.parametrize("ask", ASK.values(), ids=ASK)
+def test_what_is_wrong_with_a_bucket_is_one_message(
+    ask: Callable[[Lake], object], lake: Lake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    def message_of(lake: Lake, kind: type[ShoplakeError]) -> str:
+        with pytest.raises(kind) as caught:
+            ask(lake)
+        assert "\n" not in str(caught.value)
+        assert "\x1b" not in str(caught.value)
+        return str(caught.value)
+
+    assert "bucket gs://no-such-bucket of" in message_of(replace(lake, root="gs://no-such-bucket/lake"), ConfigError)
+    denied = message_of(replace(lake, root="gs://denied-to-all/lake"), ConfigError)
+    assert "stranger@example.iam.gserviceaccount.com does not have storage.objects" in denied
+    assert "roles/storage.objectUser" in denied
+    away = message_of(replace(lake, endpoint="http://127.0.0.1:9", timeout=1), StorageError)
+    assert "http://127.0.0.1:9 does not answer" in away
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    assert "gcloud auth application-default login" in message_of(replace(lake, endpoint=""), ConfigError)
+
+
+def test_only_folders_and_buckets_are_lakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for root in ("s3://bucket/lake", "gs:///lake"):
+        monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", root)
+        with pytest.raises(ConfigError, match="gs://bucket/prefix"):
+            locate_lake(load_settings())
+
+
+def test_the_lock_says_who_holds_it_until_when(lake: Lake) -> None:
+    with hold_lock(lake, "ingest", timeout=0):
+        found = read_object(lake, lake.lease_object("ingest"))
+        assert found is not None
+        content = json.loads(found[0])
+    assert (content["pid"], content["lease"]) == (os.getpid(), lake.lease)
+    assert content["host"]
+    assert datetime.fromisoformat(content["expires_at"]) > datetime.now(UTC)
