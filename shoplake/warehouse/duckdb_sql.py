@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from sqlglot import ErrorLevel, exp
 
 from shoplake.errors import QueryRefusedError
-from shoplake.warehouse.googlesql import DIALECT, Query
+from shoplake.warehouse.googlesql import DIALECT, Query, show
 from shoplake.warehouse.partition_filters import find_line
 
 NUMERIC = "DECIMAL(38, 9)"
@@ -56,7 +56,7 @@ def _kind(node: exp.Expr) -> str:
     kind = node.type.sql(DIALECT).split("(")[0] if node.type else "UNKNOWN"
     if kind in ("UNKNOWN", "NULL"):
         raise QueryRefusedError(
-            f"the type of {node.sql(DIALECT)[:80]} cannot be told; write CAST(… AS NUMERIC) around it, or another "
+            f"the type of {show(node)} cannot be told; write CAST(… AS NUMERIC) around it, or another "
             "type.", find_line(node)
         )
     return kind
@@ -105,7 +105,7 @@ def _divide_safely(node: exp.Expr) -> exp.Expr:
 def _divide_integers(node: exp.Expr) -> exp.Expr:
     if _common_kind([node.this, node.expression]) != _INT:
         raise QueryRefusedError(
-            f"{node.sql(DIALECT)[:80]}: DIV and MOD take INT64 here; else write FLOOR(a / b).", find_line(node))
+            f"{show(node)}: DIV and MOD take INT64 here; else write FLOOR(a / b).", find_line(node))
     return _call("divide_integer" if isinstance(node, exp.IntDiv) else "remainder_of", node.this, node.expression)
 
 
@@ -149,7 +149,7 @@ def _convert(node: exp.Cast) -> exp.Expr:
     elif _kind(source) not in _CASTS.get(target, ()):
         raise QueryRefusedError(
             f"CAST from {_kind(source)} to {target} is not proven to give the same in both warehouses, in "
-            f"{node.sql(DIALECT)[:80]}; allowed to {target}: {', '.join(_CASTS.get(target, ())) or 'none'}.",
+            f"{show(node)}; allowed to {target}: {', '.join(_CASTS.get(target, ())) or 'none'}.",
             find_line(node)
         )
     if target == _NUMERIC and not node.to.expressions:
@@ -161,7 +161,7 @@ def _round(node: exp.Expr) -> exp.Expr:
     digits = node.args.get("decimals")
     if _kind(node.this) != _NUMERIC or not (digits is None or isinstance(digits, exp.Literal)):
         raise QueryRefusedError(
-            f"{node.sql(DIALECT)[:80]}: ROUND takes a NUMERIC and a literal number of digits here; FLOAT64 is rounded "
+            f"{show(node)}: ROUND takes a NUMERIC and a literal number of digits here; FLOAT64 is rounded "
             "differently by the two warehouses; write ROUND(CAST(… AS NUMERIC), 2).", find_line(node)
         )
     return node

@@ -4,6 +4,7 @@ A tool of development: the package zetasql is no dependency of the platform, onl
 """
 
 import ctypes
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +83,7 @@ class GoogleAnalyzer:
             answer = self.service.wasm_client.call_grpc_func(
                 "ZetaSqlLocalService_Analyze", request.to_proto(), local_service_pb2.AnalyzeResponse)
         except ServerError as error:
-            raise _refusal(error.message) from error
+            raise _read_refusal(error.raw_error) from error
         columns = answer.resolved_statement.resolved_query_stmt_node.output_column_list
         return [(column.name, self.name_kind(column.column.type.type_kind)) for column in columns]
 
@@ -151,9 +152,11 @@ class GoogleAnalyzer:
         return catalog
 
 
-def _refusal(message: str) -> QueryRefusedError:
-    text, _, place = message.partition(" [at ")
-    return QueryRefusedError(text, int(place.split(":")[0]) if place else None)
+def _read_refusal(raw: str) -> QueryRefusedError:
+    """Take the first line of what the analyzer says, and the place that it tells in the last."""
+    said = re.sub(r"^Code: \d+, Message: | \[at \d+:\d+\]", "", raw.splitlines()[0])
+    places = re.findall(r" \[at (\d+):\d+\]", raw)
+    return QueryRefusedError(said, int(places[-1]) if places else None)
 
 
 def _start_service(cache: Path) -> Any:

@@ -124,7 +124,7 @@ def _check_tables(tree: exp.Query, relations: Sequence[Table | View]) -> tuple[s
     read = []
     for table in tree.find_all(exp.Table):
         if not isinstance(table.this, exp.Identifier):
-            function = table.this.sql(DIALECT)[:60]
+            function = show(table.this)
             raise QueryRefusedError(
                 f"seen: the table function {function}. {_HINT}: {', '.join(known)}.", find_line(table))
         name = ".".join(part.name for part in table.parts)
@@ -170,6 +170,8 @@ def _check_construct(node: exp.Expr) -> None:
 def _name_of(node: exp.Expr) -> str:
     if isinstance(node, exp.Anonymous):
         return node.name.upper()
+    if "bigquery_name" in node.meta:
+        return str(node.meta["bigquery_name"])
     return node.sql_name() if isinstance(node, exp.Func) else node.key.upper()
 
 
@@ -182,7 +184,7 @@ def _check_part(node: exp.Expr, part: exp.Expr | None, allowed: Sequence[str]) -
 def _unproven(what: str, node: exp.Expr, instead: str) -> QueryRefusedError:
     return QueryRefusedError(
         f"{what} is not among the constructs that both warehouses are proven to answer alike, in "
-        f"{node.sql(DIALECT)[:80]}; instead, {instead}.", find_line(node)
+        f"{show(node)}; instead, {instead}.", find_line(node)
     )
 
 
@@ -190,7 +192,7 @@ def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
     used: dict[str, Value] = {}
     for node in list(tree.find_all(exp.Parameter)):
         if not isinstance(node.this, exp.Var):
-            raise QueryRefusedError(f"seen: the system variable {node.sql(DIALECT)}. {_HINT}.", find_line(node))
+            raise QueryRefusedError(f"seen: the system variable {show(node)}. {_HINT}.", find_line(node))
         if node.name not in parameters:
             raise QueryRefusedError(f"the query needs @{node.name}; give it with --param {node.name}=…")
         value = used[node.name] = parameters[node.name]
@@ -217,9 +219,15 @@ def _check_names(tree: exp.Expr) -> None:
         names = Counter(name.lower() for name in query.named_selects)
         for name, count in names.items():
             if count > 1:
+                named = [node for node in query.expressions if node.alias_or_name.lower() == name] or [query]
                 raise QueryRefusedError(
                     f"seen: {count} columns named {name}; give each a name of its own with AS, in "
-                    f"{query.sql(DIALECT)[:80]}.", find_line(query))
+                    f"{show(query)}.", find_line(named[-1]))
+
+
+def show(node: exp.Expr) -> str:
+    """Give the beginning of a node's text, for a message."""
+    return node.sql(DIALECT, comments=False)[:80]
 
 
 def _first_line(error: Exception) -> str:

@@ -34,9 +34,9 @@ class UnfilteredScan:
     def __str__(self) -> str:
         """Say what is wrong, and what is allowed."""
         return (
-            f"{self.table} is read without a filter on its partition column {self.column}, so BigQuery refuses it; add "
-            f"AND {self.column} BETWEEN @from_date AND @to_date (literals, parameters or functions of them; the bare "
-            "column; not under OR) to the WHERE of the SELECT that reads the table."
+            f"{self.table} is read without a filter on its partition column {self.column}, so BigQuery refuses it; ask "
+            f"for {self.column} BETWEEN @from_date AND @to_date in the WHERE of the SELECT that reads the table: the "
+            "bare column against literals, parameters or functions of them, joined to the rest by AND."
         )
 
 

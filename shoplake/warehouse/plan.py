@@ -7,6 +7,7 @@ from datetime import date
 import sqlglot
 from sqlglot import exp
 
+from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_ddl, bigquery_schema
 from shoplake.contract.tables import Table, View
 from shoplake.settings import GcpSettings
@@ -104,7 +105,7 @@ def merge_statement(table: Table, gcp: GcpSettings, days: Sequence[date] | None)
     keys = tuple(dict.fromkeys((*table.key, table.partition_by)))
     values = [name for name in table.column_names if name not in keys]
     matches = " AND ".join(f"target.{_quoted(name)} = source.{_quoted(name)}" for name in keys)
-    differs = " OR ".join(f"target.{_quoted(name)} IS DISTINCT FROM source.{_quoted(name)}" for name in values)
+    differs = " OR ".join(_differs(column) for column in table.columns if column.name in values)
     held = days_condition(_quoted(table.partition_by), days)
     condition = days_condition(f"target.{_quoted(table.partition_by)}", days)
     return f"""MERGE `{target}` AS target
@@ -136,6 +137,13 @@ def plan_publication(gcp: GcpSettings, day: date) -> dict[str, str]:
         f"-- `{resolve_relation(table.name, gcp)}` has no partitions: a load job replaces its rows"
         for table in published_tables()
     }
+
+
+def _differs(column: Column) -> str:
+    target, source = f"target.{_quoted(column.name)}", f"source.{_quoted(column.name)}"
+    if column.type == "DOUBLE":  # IS DISTINCT FROM is for types that can be grouped by
+        return f"{target} != {source} OR ({target} IS NULL) != ({source} IS NULL)"
+    return f"{target} IS DISTINCT FROM {source}"
 
 
 def _listed(names: Sequence[str], prefix: str = "") -> str:
