@@ -6,22 +6,32 @@
 -- @period STRING: day, month, or else weeks from Monday (default: week)
 -- Order value is gross, as ordered: a cancellation comes later, on a day of its own. An order with lines on two days
 -- counts on both. The figures for an order are NULL where there was none, cancelled_share where nothing was sold.
-WITH periods AS (
+WITH days AS (
   SELECT
     CASE
       WHEN @period = 'day' THEN event_date
       WHEN @period = 'month' THEN DATE_TRUNC(event_date, MONTH)
       ELSE DATE_TRUNC(event_date, WEEK(MONDAY))
     END AS period_start,
+    order_count,
+    line_count,
+    units,
+    gross_amount,
+    cancelled_amount
+  FROM gold.daily_sales_summary
+  WHERE event_date BETWEEN @from_date AND @to_date
+),
+periods AS (
+  SELECT
+    period_start,
     COUNT(*) AS day_count,
     SUM(order_count) AS order_count,
     SUM(line_count) AS line_count,
     SUM(units) AS units,
     SUM(gross_amount) AS gross_amount,
     SUM(cancelled_amount) AS cancelled_amount
-  FROM gold.daily_sales_summary
-  WHERE event_date BETWEEN @from_date AND @to_date
-  GROUP BY 1
+  FROM days
+  GROUP BY period_start
 )
 SELECT
   period_start,

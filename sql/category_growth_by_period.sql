@@ -6,12 +6,12 @@
 -- @period STRING: month, or else weeks from Monday (default: week)
 -- Growth is (net - base) / base as a fraction, the base being the period before; NULL where the base is not above 0,
 -- and for a period that is not over on @to_date. Share is of all categories' net, NULL where that is not above 0.
-WITH sales AS (
+WITH days AS (
   SELECT
     IF(@period = 'month', DATE_TRUNC(event_date, MONTH), DATE_TRUNC(event_date, WEEK(MONDAY))) AS period_start,
     category,
-    SUM(units) AS units,
-    SUM(net_amount) AS net_amount
+    units,
+    net_amount
   FROM gold.category_revenue
   WHERE
     event_date BETWEEN
@@ -20,7 +20,11 @@ WITH sales AS (
         DATE_SUB(DATE_TRUNC(@from_date, WEEK(MONDAY)), INTERVAL 7 DAY)
       )
       AND @to_date
-  GROUP BY 1, 2
+),
+sales AS (
+  SELECT period_start, category, SUM(units) AS units, SUM(net_amount) AS net_amount
+  FROM days
+  GROUP BY period_start, category
 ),
 moved AS (
   SELECT period_start, category, units, net_amount, CAST(0 AS NUMERIC) AS net_amount_before

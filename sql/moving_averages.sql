@@ -7,15 +7,15 @@
 -- @name_count INT64: how many products or categories, the largest first (default: 10)
 -- A mean is over the 7 or 28 calendar days that end on event_date; a day without a row counts as 0, also before a
 -- product's first sale, so a mean is never NULL.
-WITH sales AS (
-  SELECT
-    event_date,
-    IF(@scope = 'category', category, product_id) AS name,
-    SUM(units) AS units,
-    SUM(net_amount) AS net_amount
+WITH named AS (
+  SELECT event_date, IF(@scope = 'category', category, product_id) AS name, units, net_amount
   FROM gold.daily_sales
   WHERE event_date BETWEEN DATE_SUB(@from_date, INTERVAL 27 DAY) AND @to_date
-  GROUP BY 1, 2
+),
+sales AS (
+  SELECT event_date, name, SUM(units) AS units, SUM(net_amount) AS net_amount
+  FROM named
+  GROUP BY event_date, name
 ),
 totals AS (
   SELECT name, SUM(units) AS units

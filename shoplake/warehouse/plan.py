@@ -51,6 +51,14 @@ def resolve_names(sql: str, gcp: GcpSettings) -> str:
     return sql
 
 
+def drop_header(sql: str) -> str:
+    """Take away the comments that a text opens with: they are for people, and bqemulator counts the @names in them."""
+    lines = sql.splitlines()
+    while lines and (not lines[0].strip() or lines[0].startswith("--")):
+        del lines[0]
+    return "\n".join(lines)
+
+
 def find_published_table(relation: Table | View) -> Table:
     """Give the BigQuery table that holds the relation's rows.
 

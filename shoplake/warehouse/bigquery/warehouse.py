@@ -22,6 +22,7 @@ from shoplake.warehouse.cost import describe_bytes
 from shoplake.warehouse.googlesql import Query, Value, read_query
 from shoplake.warehouse.partition_filters import refuse_unfiltered
 from shoplake.warehouse.plan import (
+    drop_header,
     find_published_table,
     plan_bigquery,
     published_tables,
@@ -54,14 +55,14 @@ class BigQueryWarehouse:
         """See Warehouse.query; a scan without a filter on its partitions is refused, because it would cost."""
         query = _read(sql, parameters or {})
         with self._explained("the query failed"):
-            job = self._jobs.query(resolve_names(sql, self._settings.gcp), query.parameters)
+            job = self._jobs.query(drop_header(resolve_names(sql, self._settings.gcp)), query.parameters)
             rows = self._jobs.wait(job, max_results=limit)
             return rows.to_arrow(create_bqstorage_client=False)
 
     def explain(self, sql: str, parameters: Mapping[str, Value] | None = None) -> str:
         """See Warehouse.explain; a dry run, which costs nothing, says how much would be read."""
         query = _read(sql, parameters or {})
-        text = resolve_names(sql, self._settings.gcp)
+        text = drop_header(resolve_names(sql, self._settings.gcp))
         with self._explained("the dry run failed"):
             size = self._jobs.estimate(text, query.parameters)
         lines = [f"-- BigQuery would read {describe_bytes(size)}"]
