@@ -101,9 +101,14 @@ def _look(path: Path, folder: str | None) -> Arrival | None:
 
 def is_settled(arrival: Arrival, settle_seconds: float) -> bool:
     """Tell whether it is whole: of no temporary name, and untouched for so many seconds."""
-    if arrival.path.name.lower().endswith(TEMPORARY_SUFFIXES):
+    if is_temporary(arrival.path.name):
         return False
     return time.time_ns() - arrival.changed_ns >= settle_seconds * 1e9
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a program calls a file so that it has not finished."""
+    return name.lower().endswith(TEMPORARY_SUFFIXES)
 
 
 def is_unchanged(arrival: Arrival) -> bool:
@@ -130,7 +135,8 @@ def move_to_done(arrival: Arrival, landing: Path, sha256: str) -> Path | None:
     """Move a file that was taken in to `done/<source>/`; None if another has taken its place, which then stays."""
     folder = landing / DONE / clean_name(arrival.folder or "")
     folder.mkdir(parents=True, exist_ok=True)
-    return _move(arrival, next(path for path in _candidates(folder, arrival.name, sha256) if _is_free(path)))
+    places = (folder / name for name in candidate_names(arrival.name, sha256))
+    return _move(arrival, next(place for place in places if _is_free(place)))
 
 
 def set_aside(arrival: Arrival, landing: Path, reason: str, sha256: str = "") -> Path | None:
@@ -141,8 +147,8 @@ def set_aside(arrival: Arrival, landing: Path, reason: str, sha256: str = "") ->
     """
     folder = landing / REJECTED / clean_name(arrival.folder or "")
     folder.mkdir(parents=True, exist_ok=True)
-    place = next(path for path in _candidates(folder, arrival.name, sha256)
-                 if _is_free(path) and _is_free(_reason_of(path)))
+    places = (folder / name for name in candidate_names(arrival.name, sha256))
+    place = next(place for place in places if _is_free(place) and _is_free(_reason_of(place)))
     if not is_unchanged(arrival):
         return None
     _reason_of(place).write_text(f"{reason}\n", encoding="utf-8", errors="backslashreplace")
@@ -160,15 +166,15 @@ def _is_free(path: Path) -> bool:
     return not os.path.lexists(path)
 
 
-def _candidates(folder: Path, name: str, sha256: str) -> Iterator[Path]:
-    """Give the names to try: its own, then with the start of its hash, then numbered."""
-    yield folder / name
+def candidate_names(name: str, sha256: str) -> Iterator[str]:
+    """Give the names to try where a file is to go: its own, then with the start of its hash, then numbered."""
+    yield name
     stem, suffix = os.path.splitext(name)
     tag = f".{sha256[:_TAG_LENGTH]}" if sha256 else ""
     if tag:
-        yield folder / f"{stem}{tag}{suffix}"
+        yield f"{stem}{tag}{suffix}"
     for number in count(2):
-        yield folder / f"{stem}{tag}.{number}{suffix}"
+        yield f"{stem}{tag}.{number}{suffix}"
 
 
 def _move(arrival: Arrival, place: Path) -> Path | None:

@@ -64,7 +64,7 @@ def run_batch(arguments: argparse.Namespace) -> int:
     lake = locate_lake(settings)
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-batch").config(
-        map=session_options(settings)).getOrCreate()
+        map={**session_options(settings)}).getOrCreate()
     try:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)

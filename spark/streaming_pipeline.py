@@ -121,7 +121,7 @@ def run_query(
 
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").config(
-        map=session_options(settings)).getOrCreate()
+        map={**session_options(settings)}).getOrCreate()
     failures: list[Exception] = []
     try:
         check_session(spark)

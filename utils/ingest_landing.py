@@ -1,4 +1,5 @@
 """Take in the files of the landing folder: put a file into <landing>/<source>/, and it is ingested once and moved.
+Where the lake is in a bucket, so is the landing folder.
 
   <landing>/<source>/FILE -> Kafka, or the lake for large files -> <landing>/done/<source>/
                           -> <landing>/rejected/<source>/ with FILE.reason.txt, if it cannot be read
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoplake import arrivals
-from shoplake.arrivals import Arrival
 from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
@@ -29,6 +29,7 @@ from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, load_settings
 
 if TYPE_CHECKING:
     from shoplake.lake.addresses import Lake
+    from shoplake.lake.landing import Arrived, Landing
     from shoplake.sources.landing import Inspection, Route
 
 LOG = logging.getLogger("shoplake.landing")
@@ -60,23 +61,24 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.landing import open_landing
     from shoplake.lake.locks import hold_lock
     from shoplake.sources import SOURCES
 
     lake = locate_lake(settings)
-    for source in SOURCES:
-        (settings.landing_path / source).mkdir(parents=True, exist_ok=True)
+    landing = open_landing(settings, lake)
+    landing.prepare(SOURCES)
     report: dict[str, list[Entry]] = {outcome: [] for outcome in OUTCOMES}
     failures: Counter[str] = Counter()
     with hold_lock(lake, LOCK, settings.lake.lock_timeout):
-        for arrival in arrivals.find_arrivals(settings.landing_path):
+        for arrival in landing.find():
             try:
-                outcome, entry = take_in(arrival, settings, lake, failures)
+                outcome, entry = take_in(landing, arrival, settings, lake, failures)
             except (ShoplakeError, OSError) as error:
-                outcome, entry = "failed", {"error": describe_reason(arrival, str(error))}
+                outcome, entry = "failed", {"error": arrivals.make_printable(str(error))}
                 LOG.error("%s stays where it is: %s", arrival.label, entry["error"])
             report[outcome].append({"file": arrival.label, **entry})
-    print_result(report, describe(report, settings), arguments.json)
+    print_result(report, describe(report, landing.place), arguments.json)
     if report["failed"]:
         first = report["failed"][0]
         raise SourceError(f"{len(report['failed'])} file(s) could not be taken in and lie where they were. The first, "
@@ -84,7 +86,9 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def take_in(arrival: Arrival, settings: Settings, lake: "Lake", failures: Counter[str]) -> tuple[str, Entry]:
+def take_in(
+    landing: "Landing[Any]", arrival: "Arrived", settings: Settings, lake: "Lake", failures: Counter[str],
+) -> tuple[str, Entry]:
     """Take one file through its steps; give what became of it.
 
     Args:
@@ -93,35 +97,44 @@ def take_in(arrival: Arrival, settings: Settings, lake: "Lake", failures: Counte
     Raises:
         ShoplakeError: it could not be sent or recorded; it stays where it is.
     """
+    if not landing.is_settled(arrival):
+        return "waiting", {}
+    if not arrival.is_file:
+        return reject(landing, arrival, settings, "it is no file but a link, a folder or a pipe; put the file itself "
+                      "there")
+    with landing.fetch(arrival) as path:
+        return ("waiting", {}) if path is None else take_in_file(landing, arrival, path, settings, lake, failures)
+
+
+def take_in_file(
+    landing: "Landing[Any]", arrival: "Arrived", path: Path, settings: Settings, lake: "Lake", failures: Counter[str],
+) -> tuple[str, Entry]:
+    """Take in an arrival whose bytes are in a file of this machine; see take_in."""
     from shoplake.lake.files import is_ingested, keep_file
     from shoplake.sources import SOURCES, file_sha256
     from shoplake.sources.landing import choose_route, inspect_file
 
-    if not arrivals.is_settled(arrival, settings.sources.landing_settle):
-        return "waiting", {}
     source = arrival.folder or ""
-    if not arrival.is_file:
-        return reject(arrival, settings, "it is no file but a link, a folder or a pipe; put the file itself there")
     try:
-        sha256 = file_sha256(arrival.path)
+        sha256 = file_sha256(path)
     except SourceError as error:
-        return reject(arrival, settings, error)
+        return reject(landing, arrival, settings, describe_reason(arrival, path, error))
     if source not in SOURCES:
         where = f"the folder {source!r} is no source" if source else "it lies in no source's folder"
-        return reject(arrival, settings, f"{where}; there are {', '.join(SOURCES)}", lake, sha256)
+        return reject(landing, arrival, settings, f"{where}; there are {', '.join(SOURCES)}", lake, sha256)
     if is_ingested(lake, source, sha256):
         LOG.info("%s was ingested before, under this name or another: nothing is sent", arrival.label)
-        return moved("repeated", arrival, settings, sha256)
+        return moved("repeated", landing, arrival, sha256)
     try:
-        inspection = inspect_file(arrival.path, source, settings)
+        inspection = inspect_file(path, source, settings)
     except (SourceError, ConfigError) as error:  # the latter: of a kind that this shop excludes
-        return reject(arrival, settings, error, lake, sha256)
-    kept = keep_file(arrival.path, lake, source)
+        return reject(landing, arrival, settings, describe_reason(arrival, path, error), lake, sha256)
+    kept = keep_file(path, lake, source)
     route = choose_route(inspection, arrival.byte_count, settings)
-    if kept.sha256 != sha256 or not arrivals.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
+    if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
         return "waiting", {}
     for warning in inspection.warnings:
-        LOG.warning("%s", describe_reason(arrival, warning))
+        LOG.warning("%s", describe_reason(arrival, path, warning))
     try:
         send(kept.path, source, route, settings)
     except SourceError:
@@ -129,36 +142,35 @@ def take_in(arrival: Arrival, settings: Settings, lake: "Lake", failures: Counte
         raise
     record(arrival, lake, settings, sha256, "ingested", inspection, route)
     LOG.info("%s: %d records by the route %s", arrival.label, inspection.record_count, route)
-    outcome, entry = moved("ingested", arrival, settings, sha256)
+    outcome, entry = moved("ingested", landing, arrival, sha256)
     return outcome, {**entry, "route": route, "records": inspection.record_count,
                      "bad_lines": inspection.bad_line_count}
 
 
-def moved(outcome: str, arrival: Arrival, settings: Settings, sha256: str) -> tuple[str, Entry]:
+def moved(outcome: str, landing: "Landing[Any]", arrival: "Arrived", sha256: str) -> tuple[str, Entry]:
     """Move a file whose content is in; another that took its name meanwhile stays, for the next run."""
-    place = arrivals.move_to_done(arrival, settings.landing_path, sha256)
-    return outcome, {"sha256": sha256, "moved_to": str(place) if place else None}
+    return outcome, {"sha256": sha256, "moved_to": landing.move_to_done(arrival, sha256)}
 
 
 def reject(
-    arrival: Arrival, settings: Settings, problem: object, lake: "Lake | None" = None, sha256: str = "",
+    landing: "Landing[Any]", arrival: "Arrived", settings: Settings, reason: str, lake: "Lake | None" = None,
+    sha256: str = "",
 ) -> tuple[str, Entry]:
     """Set a file aside with its reason, and record it where its bytes are known; one that changed meanwhile waits."""
-    reason = describe_reason(arrival, str(problem))
-    if not arrivals.is_unchanged(arrival):
+    if not landing.is_unchanged(arrival):
         return "waiting", {}
     if lake:
         record(arrival, lake, settings, sha256, "rejected", reason=reason)
-    place = arrivals.set_aside(arrival, settings.landing_path, reason, sha256)
+    place = landing.set_aside(arrival, reason, sha256)
     if place is None:
         return "waiting", {}
     LOG.warning("%s is set aside: %s", arrival.label, reason)
-    return "rejected", {"reason": reason, "moved_to": str(place)}
+    return "rejected", {"reason": reason, "moved_to": place}
 
 
-def describe_reason(arrival: Arrival, text: str) -> str:
+def describe_reason(arrival: "Arrived", path: Path, problem: object) -> str:
     """Name the file by its place in the landing folder, and keep control characters of its content out."""
-    return arrivals.make_printable(text.replace(str(arrival.path), arrival.label))
+    return arrivals.make_printable(str(problem).replace(str(path), arrival.label))
 
 
 def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
@@ -169,6 +181,10 @@ def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
     """
     from shoplake.airflow_environment import command_environment
 
+    if route == "historical" and settings.spark.runner == "dataproc":
+        raise SourceError("a record of it is too large for Kafka, and no Spark is on this machine (spark.runner is "
+                          "dataproc): put its lines into smaller records, or take its copy under bronze/files/ in with "
+                          "a batch of spark/batch_processing.py --historical-csv gs://…")
     binaries = Path(sys.executable).parent
     words = [sys.executable, "kafka/producer.py", "--replay"] if route == "kafka" else [
         str(binaries / "spark-submit"), *settings.spark.submit_options, "spark/batch_processing.py", "--ingest-only",
@@ -181,7 +197,7 @@ def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
 
 
 def record(
-    arrival: Arrival, lake: "Lake", settings: Settings, sha256: str, status: str,
+    arrival: "Arrived", lake: "Lake", settings: Settings, sha256: str, status: str,
     inspection: "Inspection | None" = None, route: "Route | None" = None, reason: str | None = None,
 ) -> None:
     """Write the file's row of ops.files."""
@@ -196,13 +212,13 @@ def record(
     }, settings.lake.lock_timeout)
 
 
-def describe(report: dict[str, list[Entry]], settings: Settings) -> str:
+def describe(report: dict[str, list[Entry]], place: str) -> str:
     """Say in words what became of the files."""
     lines = [f"{outcome:>9}: {len(entries)}" for outcome, entries in report.items()]
     lines += [f"{entry['file']}: {entry['records']:,} records ({entry['route']})" for entry in report["ingested"]]
     lines += [f"{entry['file']}: {entry['reason']}" for entry in report["rejected"]]
     if not any(report.values()):
-        lines = [f"Nothing lies in {settings.landing_path}. Put a file into the folder of its source there"]
+        lines = [f"Nothing lies in {place}. Put a file into the folder of its source there"]
     elif any(entry["route"] == "kafka" for entry in report["ingested"]):
         lines.append("Next: spark-submit spark/streaming_pipeline.py --drain")
     elif report["ingested"]:

@@ -143,7 +143,8 @@ def confirm_transaction(lake: Lake, table: Table, query_id: str, batch_id: int) 
     if seen is None or seen < batch_id:
         raise StorageError(
             f"the commit of batch {batch_id} of {query_id} to {lake.table(table)} cannot be read back: the newest "
-            f"batch of that query in its log is {'none' if seen is None else seen}. Run the command again: it repeats the batch")
+            f"batch of that query in its log is "
+            f"{'none' if seen is None else seen}. Run the command again: it repeats the batch")
 
 
 def text_literal(value: str) -> str:

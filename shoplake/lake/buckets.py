@@ -50,6 +50,15 @@ def list_objects(lake: Lake, address: str) -> Iterator[StoredObject]:
             yield _describe(blob)
 
 
+def list_folder(lake: Lake, address: str) -> tuple[list[StoredObject], list[str]]:
+    """Give the objects directly under `address`, which ends with a slash, and the names of the folders there."""
+    with explained(lake, address):
+        bucket, prefix = split_address(address)
+        found = _open_client(lake.endpoint).list_blobs(bucket, prefix=prefix, delimiter="/", **_patience(lake))
+        objects = [_describe(blob) for blob in found]
+        return objects, sorted(folder.removeprefix(prefix).rstrip("/") for folder in found.prefixes)
+
+
 def read_object(lake: Lake, address: str) -> tuple[bytes, StoredObject] | None:
     """Read a small object and what it was when it was read; None where there is none."""
     from google.api_core.exceptions import NotFound
@@ -67,13 +76,15 @@ def read_object(lake: Lake, address: str) -> tuple[bytes, StoredObject] | None:
     return None
 
 
-def write_object(lake: Lake, address: str, content: bytes, replaces: int) -> StoredObject | None:
+def write_object(
+    lake: Lake, address: str, content: bytes, replaces: int, content_type: str = "application/json",
+) -> StoredObject | None:
     """Write a small object in the place of the generation `replaces` (NEW: of none); None where that is not there."""
     with explained(lake, address):
         blob = _blob(lake, address)
         try:
             blob.upload_from_string(
-                content, content_type="application/json", if_generation_match=replaces, **_patience(lake))
+                content, content_type=content_type, if_generation_match=replaces, **_patience(lake))
         except Exception as error:
             if _is_refused(error):
                 return None

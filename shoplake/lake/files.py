@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shoplake.arrivals import clean_name
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import FILES
 from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
-from shoplake.lake.buckets import read_object, upload_file
+from shoplake.lake.buckets import StoredObject, download_file, read_object, upload_file
 from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
 
@@ -66,6 +68,14 @@ def _upload_copy(path: Path, lake: Lake, source: str) -> KeptFile:
     if stored is None or file_sha256(path) != sha256:
         raise SourceError(f"{path} changed while its copy was made; run the command again when it is whole")
     return KeptFile(path, sha256, int(stored.updated_at.timestamp() * 1000))
+
+
+@contextmanager
+def fetch_file(lake: Lake, stored: StoredObject) -> Iterator[Path | None]:
+    """Give a file of this machine with the bytes of an object, for the block; None where it is no longer the newest."""
+    with tempfile.TemporaryDirectory(prefix="shoplake-") as folder:
+        path = Path(folder) / clean_name(stored.address.rsplit("/", 1)[1])
+        yield path if download_file(lake, stored, path) else None
 
 
 def read_bytes(lake: Lake, address: str) -> bytes | None:

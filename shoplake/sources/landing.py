@@ -44,7 +44,8 @@ def inspect_file(path: Path, source: str, settings: Settings) -> Inspection:
 def choose_route(inspection: Inspection, byte_count: int, settings: Settings) -> Route:
     """Choose Kafka, the only way in for small files; a large one, or one with a record too large for it, goes past it.
 
-    A few files make the topic's length; one of millions of records would only pass through it to no one's use.
+    A few files make the topic's length; one of millions of records would only pass through it to no one's use. Where
+    Spark runs on Dataproc none is here that could take a large one, so it goes through Kafka too.
     """
-    fits = byte_count <= settings.sources.replay_max_bytes and inspection.largest_bytes <= MAX_LINE_BYTES
-    return "kafka" if fits else "historical"
+    is_small = byte_count <= settings.sources.replay_max_bytes or settings.spark.runner == "dataproc"
+    return "kafka" if is_small and inspection.largest_bytes <= MAX_LINE_BYTES else "historical"

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 
 def as_text(value: Any) -> Any:
-    """Write a cell as the simulator's truth writes it: money and growth as text, times in UTC with six digits."""
+    """Write a cell as the simulator's truth writes it: money and growth as text, times in UTC with six digits.
+
+    Lists become tuples, which can be counted.
+    """
+    if isinstance(value, list):
+        return tuple(as_text(one) for one in value)
+    if isinstance(value, dict):
+        return tuple((key, as_text(one)) for key, one in value.items())
     if isinstance(value, Decimal):
         return str(value)
     if isinstance(value, datetime):
@@ -39,9 +46,9 @@ class Shells:
     lake: Lake
     topic: str
 
-    def on(self, root: Path) -> "Shells":
-        """Give the same shells on another lake; the test points SHOPLAKE_DATA_DIR there."""
-        return replace(self, lake=Lake(str(root)))
+    def on(self, lake: Lake) -> "Shells":
+        """Give the same shells on another lake; the test points the settings there."""
+        return replace(self, lake=lake)
 
     def run(self, path: str, *argv: str) -> int:
         """Run a shell's main in this process."""

@@ -25,6 +25,7 @@ from shoplake.contract.tables import (
     SILVER_EVENTS,
     SILVER_QUARANTINE,
 )
+from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.settings import PROJECT_ROOT
 
@@ -112,7 +113,7 @@ def test_replay_and_history_give_the_same_gold(
     check_lake(shells, facts, rows is None, capsys)
 
     monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(tmp_path / "second"))
-    second = shells.on(tmp_path / "second" / "lake")
+    second = shells.on(Lake(str(tmp_path / "second" / "lake")))
     if rows is not None:
         monkeypatch.setenv("SHOPLAKE_SPARK__FILE_CHUNK_ROWS", str(rows // 2))
     history = ("--historical-csv", str(path), "--source", "online_retail")

@@ -44,12 +44,40 @@ def test_a_wrong_topic_is_named_with_those_that_exist(
     assert shells.topic in error
 
 
-def test_a_lake_in_a_bucket_is_refused_before_anything_is_touched(
-    shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+# What is asked of the bucket first differs: locks by Google's client, tables by delta-rs.
+SHELLS = (STREAM, "spark/batch_processing.py", "utils/reconcile.py", "ml/train.py", "utils/ingest_landing.py")
+
+
+@pytest.mark.parametrize(("root", "code", "message"), [
+    ("gs://denied-to-all/lake", 2, "does not have storage.objects"),
+    ("gs://no-such-bucket/lake", 2, "bucket gs://no-such-bucket of"),
+    ("s3://bucket/lake", 2, "gs://bucket/prefix"),
+])
+def test_a_bucket_that_cannot_be_used_is_one_message_before_anything_is_touched(
+    root: str, code: int, message: str, shells: Any, bucket: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "gs://bucket/lake")
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", root)
+    monkeypatch.setenv("SHOPLAKE_GCP__BUCKET_NAME", "")
+    check_refusals(shells, code, message, capsys, tmp_path, monkeypatch)
+
+
+def test_a_storage_that_does_not_answer_is_one_message(
+    shells: Any, bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_GCP__STORAGE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("SHOPLAKE_GCP__STORAGE_TIMEOUT", "1")
+    check_refusals(shells, 1, "http://127.0.0.1:9 does not answer", capsys, tmp_path, monkeypatch)
+
+
+def check_refusals(
+    shells: Any, code: int, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for shell in (STREAM, "spark/batch_processing.py", "utils/reconcile.py", "ml/train.py"):
-        assert shells.run(shell) == 2, shell
-        assert "local disk" in capsys.readouterr().err
+    for shell in SHELLS:
+        assert shells.run(shell) == code, shell
+        errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, shell
+        assert message in errors[0], shell
     assert not (tmp_path / "gs:").exists()

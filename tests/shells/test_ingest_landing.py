@@ -319,7 +319,14 @@ def test_a_large_file_goes_straight_into_the_lake(
     assert not (landing.parent / "daily_sales.parquet").exists()
 
 
-def test_a_bucket_is_refused_plainly(take_in: Any) -> None:
+def test_a_bucket_without_credentials_is_refused_plainly(
+    take_in: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    for name, value in {"NO_GCE_CHECK": "true", "GCE_METADATA_HOST": "127.0.0.1:1", "HOME": str(tmp_path),
+                        "CLOUDSDK_CONFIG": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     code, report, err = take_in("--profile", "prod")
     assert (code, report) == (2, {})
     assert "gs://shoplake-prod-lake" in err
+    assert "gcloud auth application-default login" in err
