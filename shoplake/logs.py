@@ -16,4 +16,6 @@ def configure_logging(level: str = "INFO") -> None:
     )
     # The client logs every failed try as an error; what matters reaches the shell as an exception.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    # It warns of statements that it cannot read, and those are refused in our own words.
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
     logging.getLogger("shoplake").setLevel(level)
