@@ -155,7 +155,7 @@ class AirflowSettings(_Section):
     stream_retry_delay: PositiveInt
     task_timeout: PositiveInt
     short_task_timeout: PositiveInt
-    deadline: PositiveInt
+    deadline: Annotated[int, Field(ge=0)]
     webhook_url: SecretStr = SecretStr("")
     webhook_timeout: PositiveInt
     openlineage_file: str

@@ -39,11 +39,13 @@ async def report_late_run(context: Any) -> None:
     })
 
 
-def deadline_alert(settings: Settings) -> DeadlineAlert:
-    """Give the alert of a run that is not done `airflow.deadline` seconds after it was queued.
+def deadline_alert(settings: Settings) -> DeadlineAlert | None:
+    """Give the alert of a run that is not done `airflow.deadline` seconds after it was queued; None where that is 0.
 
     Counted from there and not from the day it is for, so that a backfill of old days is not late by birth.
     """
+    if not settings.airflow.deadline:
+        return None
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT, interval=timedelta(seconds=settings.airflow.deadline),
         callback=AsyncCallback(report_late_run))

@@ -166,3 +166,14 @@ def test_reading_the_dags_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code, *map(str, FILES)], text=True, capture_output=True, check=True,
         env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "airflow" / "plugins")}).stdout
     assert shown.splitlines()[-1] == "[]"
+
+
+def test_a_late_run_is_told_unless_there_is_no_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alert() -> Any:
+        return runpy.run_path(str(PROJECT_ROOT / "airflow" / "dags" / "ecommerce_pipeline_dag.py"))["dag"].deadline
+
+    monkeypatch.setenv("SHOPLAKE_AIRFLOW__DEADLINE", "60")
+    [told] = alert()
+    assert told.interval == timedelta(seconds=60)
+    monkeypatch.setenv("SHOPLAKE_AIRFLOW__DEADLINE", "0")
+    assert not alert()

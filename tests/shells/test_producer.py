@@ -164,7 +164,7 @@ def test_no_broker_gives_a_message_in_bounded_time(produce: Any, monkeypatch: py
 
 def test_the_embedded_broker_that_was_never_started(produce: Any) -> None:
     code, _, err = produce("--events", "10")
-    assert code == 2
+    assert code == 1, "it may be there at the next try"
     assert "python kafka/broker.py start" in err
 
 
