@@ -37,6 +37,7 @@ filled AS (
     days.day AS event_date,
     names.name,
     COALESCE(sales.units, 0) AS units,
+    CAST(COALESCE(sales.units, 0) AS NUMERIC) AS exact_units,
     COALESCE(sales.net_amount, 0) AS net_amount
   FROM names
   CROSS JOIN days
@@ -48,8 +49,8 @@ averaged AS (
     name,
     units,
     net_amount,
-    AVG(units) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) AS units_mean_7,
-    AVG(units) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 27 PRECEDING AND CURRENT ROW) AS units_mean_28,
+    AVG(exact_units) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) AS units_7,
+    AVG(exact_units) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 27 PRECEDING AND CURRENT ROW) AS units_28,
     AVG(net_amount) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 6 PRECEDING AND CURRENT ROW) AS net_7,
     AVG(net_amount) OVER (PARTITION BY name ORDER BY event_date ROWS BETWEEN 27 PRECEDING AND CURRENT ROW) AS net_28
   FROM filled
@@ -58,8 +59,8 @@ SELECT
   event_date,
   name,
   units,
-  units_mean_7,
-  units_mean_28,
+  ROUND(units_7, 4) AS units_mean_7,
+  ROUND(units_28, 4) AS units_mean_28,
   net_amount,
   ROUND(net_7, 4) AS net_amount_mean_7,
   ROUND(net_28, 4) AS net_amount_mean_28
