@@ -6,10 +6,11 @@ Running it again for the same day, model and horizon replaces the same rows.
 import argparse
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shoplake.errors import EXIT_OK, ConfigError
+from shoplake.errors import EXIT_OK
 from shoplake.forecasting.names import BASELINE_MODELS, HORIZONS, MODEL_NAMES, XGBOOST
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
@@ -47,10 +48,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    if flags.save_bq and settings.warehouse.kind != "duckdb":
-        raise ConfigError(
-            f"--save-bq: warehouse.kind is {settings.warehouse.kind!r} in the profile {settings.profile}, but this "
-            "version serves the embedded warehouse (duckdb) only. Leave the flag out, or use --profile local")
+    from shoplake.warehouse import open_warehouse
+
+    # Opened first: without an account nothing is forecast.
+    with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
+        result, rows = _forecast(settings, flags)
+        if warehouse is not None:
+            from shoplake.contract.tables import DEMAND_PREDICTIONS
+
+            result["published"] = warehouse.publish([DEMAND_PREDICTIONS])[0].message
+    print_result(result, _describe(result, rows), flags.json)
+    return EXIT_OK
+
+
+def _forecast(settings: Settings, flags: argparse.Namespace) -> "tuple[dict[str, Any], pa.Table]":
     from shoplake.contract.tables import DEMAND_PREDICTIONS
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
@@ -75,10 +86,9 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         "fallback_products": int((~history.has_series).sum()),
         "predicted_units": round(sum(rows["predicted_units"].to_pylist()), 3), "table": DEMAND_PREDICTIONS.name,
         "export": _export(rows, flags, settings, str(history.cutoff)) if flags.export else None,
-        "published": "the DuckDB views serve gold.demand_predictions already" if flags.save_bq else None,
+        "published": None,
     }
-    print_result(result, _describe(result, rows), flags.json)
-    return EXIT_OK
+    return result, rows
 
 
 def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaster":

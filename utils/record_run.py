@@ -1,4 +1,4 @@
-"""Write the row of a finished DAG run to ops.runs; the same run again replaces its row."""
+"""Write the row of a finished DAG run to ops.runs and publish it; the same run again replaces its row."""
 
 import argparse
 import sys
@@ -39,12 +39,15 @@ def record(arguments: argparse.Namespace) -> int:
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows, text_literal
     from shoplake.lake.locks import hold_lock
+    from shoplake.warehouse import open_warehouse
 
     lake = locate_lake(settings)
-    row = describe_run(lake, arguments)
-    with hold_lock(lake, RUNS.name, settings.lake.lock_timeout):
-        rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))
-        replace_rows(lake, RUNS, rows, f"run_id = {text_literal(arguments.run_id)}")
+    with open_warehouse(settings) as warehouse:
+        row = describe_run(lake, arguments)
+        with hold_lock(lake, RUNS.name, settings.lake.lock_timeout):
+            rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))
+            replace_rows(lake, RUNS, rows, f"run_id = {text_literal(arguments.run_id)}")
+        warehouse.publish([RUNS])
     print_result(row, f"{row['run_id']}: {row['offset_count']:,} records, {row['prediction_count']:,} predictions",
                  arguments.json)
     return EXIT_OK

@@ -148,8 +148,8 @@ def test_create_makes_the_contracts_tables_and_again_changes_nothing(
         assert filtered == table.requires_partition_filter
         assert [field.name for field in found.schema] == list(table.column_names)
         assert found.description == table.description
-    run_sql(warehouse, "INSERT INTO ops.files (source, file_sha256, file_name, byte_count, status, arrived_at, recorded_at)"
-            " VALUES ('a', 'b', 'c', 1, 'd', '2028-02-29', '2028-02-29')")
+    run_sql(warehouse, "INSERT INTO ops.files (source, file_sha256, file_name, byte_count, status, arrived_at, "
+            "recorded_at) VALUES ('a', 'b', 'c', 1, 'd', '2028-02-29', '2028-02-29')")
     assert warehouse.create() == made
     assert warehouse.query("SELECT source FROM ops.files").num_rows == 1, "what is there stays"
 
@@ -176,7 +176,8 @@ def test_a_merge_over_equal_rows_changes_none(
 ) -> None:
     partitioned = [table for table in published_tables() if table.partition_by]
     warehouse.create()
-    warehouse.publish(partitioned)
+    first = warehouse.publish(partitioned)
+    assert all(f" {one.row_count:,} rows changed" in one.message for one in first)
     for table in partitioned:  # as after another lake was published in between
         found = warehouse._get_table(table)
         found.labels = {**found.labels, STATE_LABEL: "other_7"}

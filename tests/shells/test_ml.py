@@ -133,7 +133,7 @@ def test_gold_is_the_default_history(
     assert run("train", "--json") == 0
     assert json.loads(capsys.readouterr().out)["data"]["rows"] == PRODUCTS * (DAYS - 1)
     assert run("inference", "--model", "linear", "--save-bq") == 0
-    assert "DuckDB views serve" in capsys.readouterr().out
+    assert "the DuckDB views already serve it" in capsys.readouterr().out
     assert len(predictions(data_dir)) == PRODUCTS
 
 
@@ -229,13 +229,13 @@ def test_wrong_flags(
     assert message in failure(capsys)
 
 
-def test_bigquery_is_not_served_yet(
+def test_without_an_account_nothing_is_forecast_for_bigquery(
     sales_file: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SHOPLAKE_WAREHOUSE__KIND", "bigquery")
     monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", "shop")
     assert run("inference", "--data", sales_file, "--model", "moving_average", "--save-bq") == 2
-    assert "embedded warehouse (duckdb) only" in failure(capsys)
+    assert "gcloud auth application-default login" in failure(capsys)
     assert not data_dir.exists()
 
 

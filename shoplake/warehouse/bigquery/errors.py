@@ -30,10 +30,16 @@ def explained(settings: Settings, identity: str, what: str) -> Iterator[None]:
     try:
         yield
     except (GoogleAPICallError, RetryError) as error:
-        cause = error.cause if isinstance(error, RetryError) and error.cause else error
-        raise explain(cause, settings, identity, what) from error
+        raise explain(_find_cause(error), settings, identity, what) from error
     except (GoogleAuthError, RequestException, TimeoutError) as error:
         raise explain(error, settings, identity, what) from error
+
+
+def _find_cause(error: Exception) -> Exception:
+    """Give what was wrong at the last of many tries, which may have had tries of their own."""
+    while isinstance(error, RetryError) and error.cause is not None:
+        error = error.cause
+    return error
 
 
 def explain(error: Exception, settings: Settings, identity: str, what: str) -> ShoplakeError:

@@ -16,10 +16,10 @@ from shoplake.settings import Settings
 from shoplake.warehouse.bigquery.errors import no_credentials
 from shoplake.warehouse.googlesql import PARAMETER_TYPES, Value
 
-# Seconds of one call with all its tries, of the first wait between two, of the longest.
-_CALL_TIMEOUT, _FIRST_WAIT, _LONGEST_WAIT = 30.0, 0.5, 10.0
+# Seconds of one call, and of one job, with all its tries; of the first wait between two, of the longest.
+_CALL_TIMEOUT, _JOB_TIMEOUT, _FIRST_WAIT, _LONGEST_WAIT = 30.0, 60.0, 0.5, 10.0
 RETRY = bigquery.DEFAULT_RETRY.with_timeout(_CALL_TIMEOUT).with_delay(_FIRST_WAIT, _LONGEST_WAIT, 2.0)
-_JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(_CALL_TIMEOUT).with_delay(_FIRST_WAIT, _LONGEST_WAIT, 2.0)
+_JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(_JOB_TIMEOUT).with_delay(_FIRST_WAIT, _LONGEST_WAIT, 2.0)
 
 
 def open_client(settings: Settings) -> bigquery.Client:
@@ -62,18 +62,33 @@ class Jobs:
         account = getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None)
         return str(account) if account else "the user of gcloud's application-default login"
 
-    def query(self, sql: str, parameters: Mapping[str, Value]) -> bigquery.QueryJob:
-        """Start a statement; nothing is read by one that would cost more than warehouse.maximum_bytes_billed."""
+    def run(self, sql: str, parameters: Mapping[str, Value], limit: int | None = None) -> tuple[Any, bigquery.QueryJob]:
+        """Run a statement and give its rows and its job; a failure that Google calls passing is tried again.
+
+        Nothing is read by one that would cost more than warehouse.maximum_bytes_billed.
+
+        Raises:
+            WarehouseError: it took longer than warehouse.query_timeout; it was stopped.
+        """
+        rows, job = _JOB_RETRY(self._run_once)(sql, parameters, limit)
+        return rows, job
+
+    def _run_once(
+        self, sql: str, parameters: Mapping[str, Value], limit: int | None,
+    ) -> tuple[Any, bigquery.QueryJob]:
         configuration = self._configure(parameters)
         configuration.maximum_bytes_billed = self.settings.warehouse.maximum_bytes_billed
         configuration.job_timeout_ms = self.settings.warehouse.query_timeout * 1000
-        return self.client.query(sql, job_config=configuration, retry=RETRY, job_retry=_JOB_RETRY)
+        # Google's own repetition of jobs goes on for ten minutes and more.
+        job = self.client.query(sql, job_config=configuration, retry=RETRY, job_retry=None)
+        return self._wait(job, max_results=limit, job_retry=None), job
 
     def estimate(self, sql: str, parameters: Mapping[str, Value]) -> int:
         """Give the bytes that a statement would read, by a dry run; it costs nothing."""
         configuration = self._configure(parameters)
         configuration.dry_run, configuration.use_query_cache = True, False
-        return int(self.client.query(sql, job_config=configuration, retry=RETRY).total_bytes_processed or 0)
+        job = self.client.query(sql, job_config=configuration, retry=RETRY, job_retry=None)
+        return int(job.total_bytes_processed or 0)
 
     def load(self, source: Any, target: bigquery.TableReference, schema: list[bigquery.SchemaField]) -> int:
         """Make the rows of one Parquet file a table's only rows, in one step; give how many.
@@ -91,15 +106,10 @@ class Jobs:
             job = self.client.load_table_from_uri(source, target, job_config=configuration, retry=RETRY)
         else:
             job = self.client.load_table_from_file(source, target, job_config=configuration)
-        self.wait(job)
+        self._wait(job)
         return int(job.output_rows or 0)
 
-    def wait(self, job: Any, **options: Any) -> Any:
-        """Give a job's result.
-
-        Raises:
-            WarehouseError: it took longer than warehouse.query_timeout; it was stopped.
-        """
+    def _wait(self, job: Any, **options: Any) -> Any:
         timeout = self.settings.warehouse.query_timeout
         try:
             return job.result(timeout=timeout, retry=RETRY, **options)

@@ -115,8 +115,7 @@ def _find_days(lake: Lake, table: Table, newest: _Newest, known: str | None) -> 
 
 def merge(jobs: Jobs, table: Table, days: list[date] | None) -> int:
     """Make the staged rows those of the target's partitions; give how many rows were inserted, updated or deleted."""
-    job = jobs.query(merge_statement(table, jobs.settings.gcp, days), {})
-    jobs.wait(job)
+    _, job = jobs.run(merge_statement(table, jobs.settings.gcp, days), {})
     return int(job.num_dml_affected_rows or 0)
 
 

@@ -55,9 +55,9 @@ class BigQueryWarehouse:
         """See Warehouse.query; a scan without a filter on its partitions is refused, because it would cost."""
         query = _read(sql, parameters or {})
         with self._explained("the query failed"):
-            job = self._jobs.query(drop_header(resolve_names(sql, self._settings.gcp)), query.parameters)
-            rows = self._jobs.wait(job, max_results=limit)
-            return rows.to_arrow(create_bqstorage_client=False)
+            rows, _ = self._jobs.run(drop_header(resolve_names(sql, self._settings.gcp)), query.parameters, limit)
+            answer: pa.Table = rows.to_arrow(create_bqstorage_client=False)
+            return answer
 
     def explain(self, sql: str, parameters: Mapping[str, Value] | None = None) -> str:
         """See Warehouse.explain; a dry run, which costs nothing, says how much would be read."""
@@ -79,7 +79,7 @@ class BigQueryWarehouse:
         """
         for statement in plan_bigquery(self._settings.gcp):
             with self._explained(f"{statement.split('`')[1]} cannot be made"):
-                self._jobs.wait(self._jobs.query(statement, {}))
+                self._jobs.run(statement, {})
         for table in published_tables():
             self._tag(table, self._check_table(table))
         return tuple(resolve_relation(table.name, self._settings.gcp) for table in published_tables())
