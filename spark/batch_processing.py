@@ -28,7 +28,7 @@ MAX_DAYS = 3660
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Read the flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--historical-csv", type=Path, metavar="FILE",
+    parser.add_argument("--historical-csv", metavar="FILE|gs://BUCKET/NAME",
                         help="CSV or Parquet to ingest first, .gz allowed")
     parser.add_argument("--source", default="events",
                         help="the file's format (default: events, the contract's own columns)")
@@ -93,23 +93,32 @@ def requested_days(first: date | None, last: date | None) -> set[date] | None:
 
 def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
     """Take the historical file into the lake, and warn of what could not be read of it."""
+    from shoplake.lake.files import open_file
+
+    with open_file(lake, arguments.historical_csv) as path:
+        return {"file": arguments.historical_csv, **ingest_local(spark, path, lake, settings, arguments.source)}
+
+
+def ingest_local(
+    spark: "SparkSession", path: Path, lake: "Lake", settings: Settings, source: str,
+) -> dict[str, Any]:
+    """Take in a file of this machine."""
     from shoplake.lake.files import keep_file
     from shoplake.sources import open_source
     from shoplake.streaming.files import ingest_file
 
-    path: Path = arguments.historical_csv
-    open_source(path, arguments.source, settings)  # refuse a file of another format before a copy is kept
-    kept = keep_file(path, lake, arguments.source)
-    records = open_source(kept.path, arguments.source, settings, kept.kept_at_ms)
+    open_source(path, source, settings)  # refuse a file of another format before a copy is kept
+    kept = keep_file(path, lake, source)
+    records = open_source(kept.path, source, settings, kept.kept_at_ms)
     totals = dict.fromkeys(("records", "silver", "duplicates", "quarantine"), 0)
-    for row in ingest_file(spark, records, arguments.source, kept.sha256, lake, settings):
+    for row in ingest_file(spark, records, source, kept.sha256, lake, settings):
         for name, column in (("records", "bronze_count"), ("silver", "silver_count"),
                              ("duplicates", "duplicate_count"), ("quarantine", "quarantine_count")):
             totals[name] += row[column]
         LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
     for warning in records.warnings():
         LOG.warning(warning)
-    return {"file": str(path), "sha256": kept.sha256, "source": arguments.source, "bad_lines": records.bad_lines,
+    return {"sha256": kept.sha256, "source": source, "bad_lines": records.bad_lines,
             "is_truncated": records.is_truncated, **totals}
 
 

@@ -102,7 +102,7 @@ def check_packages(requirements: Path) -> Check:
 
 
 def check_spark_jars(places: Installation) -> Check:
-    """Check that Delta and the Kafka connector are on Spark's class path, once, for this Spark."""
+    """Check that Delta and the Kafka connector are on Spark's class path, once, for this Spark, and Cloud Storage's."""
     from shoplake.errors import ConfigError
     from shoplake.installation import check_connectors
 
@@ -110,6 +110,8 @@ def check_spark_jars(places: Installation) -> Check:
         check_connectors(places.spark_jars)
     except ConfigError as error:
         return Check("Spark jars", False, str(error), _SET_UP)
+    if next(places.spark_jars.glob("gcs-connector-*.jar"), None) is None:
+        return Check("Spark jars", False, f"no gcs-connector in {places.spark_jars}: lakes in buckets need it", _SET_UP)
     return Check("Spark jars", True, str(places.spark_jars))
 
 
@@ -148,13 +150,26 @@ def check_broker(settings: Settings) -> Check:
 
 
 def check_lake(settings: Settings) -> Check:
-    """Check that the lake's folder can be written."""
+    """Check that the lake's folder can be written, or its bucket listed."""
     if "://" in settings.lake_root:
-        return Check("Lake", True, f"{settings.lake_root}, not on this machine")
+        return check_bucket(settings)
     folder = _nearest_existing(Path(settings.lake_root))
     writable = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     verdict = "writable" if writable else f"but {folder} is no folder that this user may write in"
     return Check("Lake", writable, f"{settings.lake_root}, {verdict}", "set another folder: SHOPLAKE_DATA_DIR")
+
+
+def check_bucket(settings: Settings) -> Check:
+    """Check that the lake's bucket is there and may be read."""
+    from shoplake.errors import ShoplakeError
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.buckets import check_access
+
+    try:
+        check_access(locate_lake(settings))
+    except ShoplakeError as error:
+        return Check("Lake", False, str(error), "see the message, or docs/cloud.md")
+    return Check("Lake", True, f"{settings.lake_root}, which answers")
 
 
 def check_disk(settings: Settings) -> Check:

@@ -17,9 +17,9 @@ from shoplake.arrivals import clean_name
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import FILES
 from shoplake.errors import SourceError
-from shoplake.lake.addresses import Lake
+from shoplake.lake.addresses import BUCKETS, Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
-from shoplake.lake.buckets import StoredObject, download_file, read_object, upload_file
+from shoplake.lake.buckets import StoredObject, download_file, find_object, read_object, upload_file
 from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
 
@@ -76,6 +76,25 @@ def fetch_file(lake: Lake, stored: StoredObject) -> Iterator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="shoplake-") as folder:
         path = Path(folder) / clean_name(stored.address.rsplit("/", 1)[1])
         yield path if download_file(lake, stored, path) else None
+
+
+@contextmanager
+def open_file(lake: Lake, address: str) -> Iterator[Path]:
+    """Give a path of this machine to a file that is named by a path or as gs://bucket/name, for the block.
+
+    Raises:
+        SourceError: no such object is in the bucket.
+    """
+    if not address.startswith(BUCKETS):
+        yield Path(address)
+        return
+    stored = find_object(lake, address)
+    if stored is None:
+        raise SourceError(f"there is no object {address}; look with: python gcp/gcs_client.py list")
+    with fetch_file(lake, stored) as path:
+        if path is None:
+            raise SourceError(f"{address} changed while it was fetched; run the command again")
+        yield path
 
 
 def read_bytes(lake: Lake, address: str) -> bytes | None:

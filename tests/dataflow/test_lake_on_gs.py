@@ -20,7 +20,7 @@ from shoplake.contract.tables import (
 from shoplake.errors import StorageError
 from shoplake.lake import delta
 from shoplake.lake.addresses import locate_lake
-from shoplake.lake.buckets import list_objects
+from shoplake.lake.buckets import list_objects, upload_file
 from shoplake.lake.delta import session_options
 from shoplake.lake.ledger import count_rows
 from shoplake.settings import load_settings
@@ -44,10 +44,18 @@ def reach_buckets(spark: "SparkSession") -> None:
         spark.sparkContext._jsc.hadoopConfiguration().set(name.removeprefix(HADOOP), value)
 
 
-def run_jobs(shells: "Shells", history: Path) -> None:
+def run_jobs(shells: "Shells", history: str) -> None:
     """Take the topic in, then a file, then build gold."""
     shells.ok("spark/streaming_pipeline.py", "--drain")
-    shells.ok("spark/batch_processing.py", "--historical-csv", str(history))
+    shells.ok("spark/batch_processing.py", "--historical-csv", history)
+
+
+def ask(shells: "Shells", capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Ask the warehouse over the lake two questions; one reads a view over silver."""
+    capsys.readouterr()
+    shells.ok("sql/run_analytics.py", "--query", "daily_revenue", "--json")
+    shells.ok("sql/run_analytics.py", "--sql", "SELECT * FROM silver.quarantine_counts ORDER BY ingest_date, reason", "--json")
+    return capsys.readouterr().out.splitlines()
 
 
 def columns_of(table: Table) -> list[str]:
@@ -65,7 +73,9 @@ def test_a_lake_on_gs_is_the_local_one(
     reach_buckets(spark)
     lake = locate_lake(load_settings())
     on_gs = shells.on(lake)
-    run_jobs(on_gs, history)
+    address = f"gs://{bucket}/history.csv"
+    upload_file(lake, history, address)
+    run_jobs(on_gs, address)
     # More events: the stream goes on from its checkpoint in the bucket, and gold builds the changed days.
     shells.ok("kafka/producer.py", "--events", "100", *days, "--seed", "7")
     on_gs.ok("spark/streaming_pipeline.py", "--drain")
@@ -78,11 +88,16 @@ def test_a_lake_on_gs_is_the_local_one(
     assert report["offsets"] == 600
     assert not (data_dir / "lake").exists()
     assert not list(list_objects(lake, f"{lake.root}/_locks/")), "a lock was left behind"
+    on_gs.ok("utils/check_stream.py")
+    on_gs.ok("utils/record_run.py", "--run-id", "r1", "--dag-id", "d", "--day", "2026-03-30")
+    on_gs.ok("gcp/bigquery_client.py", "publish")
+    answers = ask(on_gs, capsys)
     kept = [one.address for one in list_objects(lake, f"{lake.root}/bronze/files/")]
     assert len(kept) == 1
 
     monkeypatch.delenv("SHOPLAKE_LAKE__ROOT")
-    run_jobs(shells, history)
+    run_jobs(shells, str(history))
+    assert ask(shells, capsys) == answers
     for table in TABLES:
         assert on_gs.rows(table, columns_of(table)) == shells.rows(table, columns_of(table)), table.name
         assert shells.rows(table), f"{table.name} is empty, which proves nothing"

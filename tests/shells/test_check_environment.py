@@ -45,6 +45,15 @@ def test_the_table_shows_each_fix(
     assert "fix: set another folder: SHOPLAKE_DATA_DIR" in out
 
 
+def test_a_lake_in_a_bucket_is_asked(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_lake = runpy.run_path(SHELL)["check_lake"]
+    assert check_lake(load_settings()).ok
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "gs://denied-to-all/lake")
+    refused = check_lake(load_settings())
+    assert not refused.ok
+    assert "does not have storage.objects" in refused.seen
+
+
 def test_a_java_that_is_passed_over_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -90,6 +99,8 @@ def test_missing_and_wrong_jars_and_settings_are_told(tmp_path: Path) -> None:
     assert "spark-defaults.conf" in settings.seen
     for jar in PLACES.spark_jars.glob("*_2.13-4.0.0.jar"):
         (empty.spark_jars / jar.name).symlink_to(jar)
+    assert "gcs-connector" in checks["check_spark_jars"](empty).seen
+    (empty.spark_jars / "gcs-connector-3.1.3-shaded.jar").touch()
     assert checks["check_spark_jars"](empty).ok
     (empty.spark_jars / "spark-sql-kafka-0-10_2.12-3.5.0.jar").touch()
     assert "spark-sql-kafka-0-10_2.12-3.5.0.jar" in checks["check_spark_jars"](empty).seen
