@@ -50,12 +50,12 @@ earnings AS (
     IF(net_amount > 0, net_amount, 0) AS earned_amount,
     IF(
       units > 0,
-      SQRT(SAFE_DIVIDE(
+      SAFE_DIVIDE(
         CAST(@week_count AS FLOAT64) * CAST(squared_units AS FLOAT64) - CAST(units AS FLOAT64) * CAST(units AS FLOAT64),
         CAST(units AS FLOAT64) * CAST(units AS FLOAT64)
-      )),
+      ),
       NULL
-    ) AS units_variation
+    ) AS squared_variation
   FROM products
 ),
 ranked AS (
@@ -65,7 +65,8 @@ ranked AS (
     units,
     net_amount,
     earned_amount,
-    units_variation,
+    -- Beyond 2^53 a square may be rounded to just below 0.
+    CASE WHEN squared_variation < 0 THEN CAST(0 AS FLOAT64) ELSE SQRT(squared_variation) END AS units_variation,
     SUM(earned_amount) OVER () AS total_amount,
     SUM(earned_amount) OVER (ORDER BY earned_amount DESC) AS cumulative_amount,
     SUM(earned_amount) OVER (ORDER BY earned_amount DESC)
@@ -76,7 +77,6 @@ SELECT
   product_id,
   category,
   CASE
-    WHEN earned_amount = 0 THEN 'C'
     WHEN larger_amount < @a_share * total_amount THEN 'A'
     WHEN larger_amount < @b_share * total_amount THEN 'B'
     ELSE 'C'
