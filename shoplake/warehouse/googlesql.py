@@ -61,6 +61,10 @@ _ALTERNATIVES: dict[type[exp.Expr], str] = {
     exp.ApproxTopK: "write GROUP BY with ORDER BY COUNT(*) DESC LIMIT n",
     exp.ApproxDistinct: "write COUNT(DISTINCT …)",
     exp.TimestampDiff: "write DATE_DIFF(DATE(…), DATE(…), DAY)",
+    exp.UnixToTime: "compare with TIMESTAMP '2026-01-31 00:00:00+00'; the tables hold times, not numbers",
+    exp.UnixMillis: "compare with TIMESTAMP '2026-01-31 00:00:00+00'; the tables hold times, not numbers",
+    exp.Stddev: "write SQRT of the variance, from SUM(x * x), SUM(x) and COUNT(x)",
+    exp.StddevSamp: "write SQRT of the variance, from SUM(x * x), SUM(x) and COUNT(x)",
     exp.TimestampSub: "compare dates: DATE_SUB(DATE(…), INTERVAL n DAY)",
     exp.TimestampAdd: "compare dates: DATE_ADD(DATE(…), INTERVAL n DAY)",
 }
@@ -142,7 +146,8 @@ def _check_construct(node: exp.Expr) -> None:
     for type_, names in _REFUSED_ARGUMENTS.items():
         for name in names:
             if isinstance(node, type_) and node.args.get(name):
-                raise _unproven(f"{node.key.upper()} with {name.strip('_').upper()}", node, "leave it out")
+                instead = "number the rows with ROW_NUMBER() OVER (ORDER BY …)" if name == "offset" else "leave it out"
+                raise _unproven(f"{node.key.upper()} with {name.strip('_').upper()}", node, instead)
     if isinstance(node, exp.Join) and node.kind not in _JOIN_KINDS:
         raise _unproven(f"{node.kind} JOIN", node, "write JOIN, LEFT JOIN, CROSS JOIN or EXISTS")
     if isinstance(node, exp.Extract):

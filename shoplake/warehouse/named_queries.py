@@ -22,6 +22,7 @@ from shoplake.contract.tables import (
     DAILY_SALES_SUMMARY,
     DEMAND_PREDICTIONS,
     INGEST_COUNTS,
+    Table,
 )
 from shoplake.errors import ConfigError
 from shoplake.warehouse.googlesql import Value
@@ -134,10 +135,14 @@ def check_default(query: NamedQuery, parameter: Parameter) -> None:
         ContractError: it asks a table that is not served.
     """
     if newest := _NEWEST.fullmatch(parameter.default):
-        types = {column.name: column.type for column in find_relation(newest[2]).columns}
+        relation = find_relation(newest[2])
+        types = {column.name: column.type for column in relation.columns}
         if parameter.type != "DATE" or types.get(newest[1]) != "DATE":
             raise ConfigError(f"the default of @{parameter.name} takes the newest {newest[1]} of {newest[2]}, which is "
                               "no DATE column of it")
+        if isinstance(relation, Table) and relation.requires_partition_filter and newest[1] != relation.partition_by:
+            raise ConfigError(f"the default of @{parameter.name} would read all of {newest[2]}; the newest day is "
+                              f"known of {relation.partition_by}")
     elif before := _DAYS_BEFORE.fullmatch(parameter.default):
         above = {other.name: other.type for other in query.parameters[:query.parameters.index(parameter)]}
         if above.get(before[2]) != "DATE":

@@ -103,6 +103,8 @@ EXPRESSIONS = {
     "numeric and literals": ["x * 1.5", "x + 1.5", "-1.5 * x", "x > 1.5", "COALESCE(x, 0.5)", "IF(n > 0, 1.5, x)",
                              "CASE WHEN n > 0 THEN (1.5 + 1) WHEN n < -3 THEN x END", "COALESCE(n * 1.5, 1.5)"],
     "float": ["f * 1.5", "x * f", "f > 1.5", "f / 3", "f / g", "CEIL(f)", "FLOOR(f)", "IF(n > 0, 1.5, n)", "f + n"],
+    "roots": ["SQRT(CAST(ABS(x) AS FLOAT64))", "SQRT(ABS(f))", "SQRT(g * g)", "SQRT(CAST(n * n AS FLOAT64))",
+              "SQRT(SAFE_DIVIDE(ABS(f), g - g))"],
     "safe division": ["SAFE_DIVIDE(n, k - 1)", "SAFE_DIVIDE(x, n)", "SAFE_DIVIDE(f, n)", "SAFE_DIVIDE(x, y - 200)"],
     "rounding": ["ROUND(x, 2)", "ROUND(x / y, 6)", "ROUND(x, 0)", "ROUND(x)", "ROUND(x, 6)", "ROUND(x / 200, 7)",
                  "ROUND(100 * x / SUM(x) OVER (), 2)"],
@@ -113,7 +115,10 @@ EXPRESSIONS = {
              "DATE_SUB(d, INTERVAL 7 DAY)", "DATE_SUB(d, INTERVAL n WEEK)", "DATE_ADD(d, INTERVAL 1 MONTH)",
              "DATE_ADD(d, INTERVAL -1 QUARTER)", "DATE_SUB(d, INTERVAL 1 YEAR)",
              "DATE_SUB(d, INTERVAL (DATE_DIFF(d, e, DAY) + 1) DAY)", "d BETWEEN @day AND DATE '2025-01-01'", "d = @day",
-             "d >= '2024-06-01'", "GREATEST(d, e)", "DATE(ts)"],
+             "d >= '2024-06-01'", "GREATEST(d, e)", "DATE(ts)",
+             "IF(@name = 'month', DATE_TRUNC(d, MONTH), DATE_TRUNC(d, WEEK(MONDAY)))",
+             "IF(@name = 'a', DATE_TRUNC(d, MONTH), DATE_TRUNC(d, WEEK(MONDAY)))", "DIV(DATE_DIFF(@day, d, DAY), 7)",
+             "DATE_SUB(d, INTERVAL (7 * @three) DAY)"],
     "between days": ["DATE_DIFF(d, e, DAY)", "DATE_DIFF(d, e, WEEK)", "DATE_DIFF(d, e, WEEK(MONDAY))",
                      "DATE_DIFF(d, e, ISOWEEK)", "DATE_DIFF(d, e, MONTH)", "DATE_DIFF(d, e, QUARTER)",
                      "DATE_DIFF(d, e, YEAR)"],
@@ -139,7 +144,10 @@ EXPRESSIONS = {
                 "LAST_VALUE(n) OVER (PARTITION BY k ORDER BY id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
                 "RANK() OVER (ORDER BY n)", "DENSE_RANK() OVER (ORDER BY n DESC)", "NTILE(4) OVER (ORDER BY id)",
                 "PERCENT_RANK() OVER (ORDER BY n)", "CUME_DIST() OVER (ORDER BY n)",
-                "SUM(x) OVER (ORDER BY id) / SUM(x) OVER ()"],
+                "SUM(x) OVER (ORDER BY id) / SUM(x) OVER ()",
+                "SUM(y) OVER (ORDER BY y DESC)", "SUM(n) OVER (ORDER BY k)", "COUNT(*) OVER (ORDER BY d)",  # ties
+                "SUM(x) OVER (PARTITION BY y)", "AVG(x) OVER (PARTITION BY y)",
+                "AVG(CAST(n AS NUMERIC)) OVER (ORDER BY id ROWS BETWEEN 27 PRECEDING AND CURRENT ROW)"],
 }
 
 
@@ -170,6 +178,10 @@ ORDERED = [
     "SELECT day, COUNT(t.id) AS v FROM UNNEST(GENERATE_DATE_ARRAY(DATE '2024-02-20', DATE '2024-03-10')) AS day "
     "LEFT JOIN gold.t AS t ON t.d = day GROUP BY day ORDER BY day",
     "SELECT day FROM UNNEST(GENERATE_DATE_ARRAY(DATE '2024-02-20', @day, INTERVAL 1 WEEK)) AS day ORDER BY day",
+    "SELECT day FROM UNNEST(GENERATE_DATE_ARRAY(DATE '2023-11-30', @day, INTERVAL 1 MONTH)) AS day ORDER BY day",
+    "SELECT day FROM UNNEST(GENERATE_DATE_ARRAY(@day, DATE '2023-11-30')) AS day ORDER BY day",
+    "SELECT k, COUNT(DISTINCT n) AS u, COUNT(DISTINCT d) AS v, COUNT(DISTINCT x) AS w FROM gold.t GROUP BY k "
+    "ORDER BY k",
     "SELECT p.id FROM gold.t AS p WHERE n > (SELECT AVG(n) FROM gold.t) AND EXISTS "
     "(SELECT 1 FROM gold.t AS o WHERE o.k = p.k AND o.id <> p.id) ORDER BY id",
     "SELECT id FROM gold.t WHERE id IN (SELECT k FROM gold.t) ORDER BY id",

@@ -83,6 +83,9 @@ PLANTED = {
     "a default that asks for no day": (
         "newest event_date of gold.daily_sales", "newest units of gold.daily_sales", 4, "newest units",
         "no DATE column"),
+    "a default that reads every partition": (
+        "newest event_date of gold.daily_sales", "newest as_of_date of gold.demand_predictions", 4,
+        "would read all of gold.demand_predictions", "known of target_date"),
     "a header without a grain": (
         "-- Grain: product_id\n", "", 1, "must open with three comments", "`-- Grain: …`"),
     "a column that is not grouped": (
