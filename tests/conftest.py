@@ -4,10 +4,12 @@ import getpass
 import hashlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import uuid
@@ -24,6 +26,7 @@ from shoplake.lake.addresses import Lake
 from shoplake.settings import ENV_PREFIX, PROJECT_ROOT
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from playwright.sync_api import Browser
     from pyspark.sql import SparkSession
 
@@ -48,22 +51,32 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_table() -> Callable[[Lake, Table, list[dict[str, Any]]], None]:
-    """Give `write(lake, table, rows)`, which makes a small Delta table of the contract's columns without Spark."""
+def make_arrow() -> Callable[[Table, list[dict[str, Any]]], "pa.Table"]:
+    """Give `make(table, rows)`, which makes an Arrow table of the contract's columns, typed as Spark writes them."""
     import duckdb
     import pyarrow as pa
-    from deltalake import write_deltalake
 
-    from shoplake.lake.arrow import storage_options
     from shoplake.lake.sql import select_nothing
 
-    def write(lake: Lake, table: Table, rows: list[dict[str, Any]]) -> None:
+    def make(table: Table, rows: list[dict[str, Any]]) -> pa.Table:
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             schema = connection.execute(select_nothing(table.columns)).to_arrow_table().schema
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_table(
+    make_arrow: Callable[[Table, list[dict[str, Any]]], "pa.Table"],
+) -> Callable[[Lake, Table, list[dict[str, Any]]], None]:
+    """Give `write(lake, table, rows)`, which makes a small Delta table of the contract's columns without Spark."""
+    from deltalake import write_deltalake
+
+    def write(lake: Lake, table: Table, rows: list[dict[str, Any]]) -> None:
         partitions = [table.partition_by] if table.partition_by else None
-        write_deltalake(lake.table(table), pa.Table.from_pylist(rows, schema=schema), mode="overwrite",
-                        partition_by=partitions, storage_options=storage_options(lake))
+        write_deltalake(lake.table(table), make_arrow(table, rows), mode="overwrite", partition_by=partitions)
 
     return write
 
@@ -367,3 +380,18 @@ def bigquery(bigquery_server: BigQuery, monkeypatch: pytest.MonkeyPatch) -> BigQ
     monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", f"test-{uuid.uuid4().hex[:12]}")
     monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "lake")
     return bigquery_server
+
+
+@pytest.fixture
+def bigquery_over_buckets(
+    bigquery: BigQuery, bucket: str, cloud_storage: str, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[list[str]]:
+    """Give BigQuery as `bigquery` does, with the lake in a bucket; gives the addresses that load jobs have read."""
+    gateway = runpy.run_path(str(PROJECT_ROOT / "tests" / "bigquery_gateway.py"))["Gateway"](
+        0, bigquery.address, cloud_storage, bigquery.buckets)
+    threading.Thread(target=gateway.serve_forever, daemon=True).start()
+    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__ENDPOINT", f"http://127.0.0.1:{gateway.server_address[1]}")
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", f"gs://{bucket}/lake")
+    yield gateway.loaded
+    gateway.shutdown()
+    gateway.server_close()
