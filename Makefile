@@ -21,7 +21,7 @@ export SPARK_HOME := $(SITE)/pyspark
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-images test-data test-cloud test-sql check package cloud-plan lock docs clean
+.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,13 +52,13 @@ down: setup  ## Stop the standing platform; its data stay
 	@"$(PY)" utils/stack.py down
 
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not images and not sql_proof and not cloud" -n 2 --dist worksteal
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not nightly and not sql_proof and not cloud" -n 2 --dist worksteal
 
-test-live: setup  ## Run the tests of the standing platform: Airflow, a backfill, a browser (installs Chromium and PostgreSQL)
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
+test-live: setup  ## Run the tests of the standing platform: Airflow, a killed stream, files, a browser (installs Chromium)
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live -n 2 --dist loadfile
 
-test-images: setup  ## Run compose's services outside containers, and read the DAGs under Composer's own packages
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m images
+test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services as processes, and the DAGs under Composer's own packages
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m nightly
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Postgres
 
-pytestmark = [pytest.mark.images, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 EVENTS = 300
 Keep = Callable[["subprocess.Popen[bytes]"], None]

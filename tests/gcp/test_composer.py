@@ -15,7 +15,7 @@ from shoplake.settings import PROJECT_ROOT, load_settings
 REQUIREMENTS = PROJECT_ROOT / "airflow" / "requirements-composer.txt"
 UV = Path(sys.executable).parent / "uv"
 DAGS = sorted((PROJECT_ROOT / "airflow" / "dags").glob("*_dag.py"))
-pytestmark = pytest.mark.images
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS, RUNS
 from shoplake.lake.arrow import read_table
 from shoplake.settings import PROJECT_ROOT, load_settings
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
 
 DAYS = [date(2026, 6, day) for day in (1, 2, 3)]
 
