@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -69,27 +70,40 @@ def assert_rows(query: str, columns: list[str], seen: list[list[Any]], expected:
         assert row == [read_cell(text, value) for text, value in zip(wanted, row, strict=True)], query
 
 
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Give a lake that each case fills anew."""
+    return Lake(str(tmp_path_factory.mktemp("goldens") / "lake"))
+
+
+@pytest.fixture(scope="module")
+def warehouse(lake: Lake) -> Iterator[DuckDBWarehouse]:
+    """Give one warehouse to all cases: opening one takes longer than a case."""
+    with DuckDBWarehouse(lake, 60) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parts[-3]}-{path.parts[-2]}")
 def test_a_query_gives_the_rows_worked_out_by_hand(
-    path: Path, tmp_path: Path, write_table: WriteTable, google_sql: GoogleSql,
+    path: Path, lake: Lake, warehouse: DuckDBWarehouse, write_table: WriteTable, google_sql: GoogleSql,
 ) -> None:
     """In the embedded warehouse and in Google's own engine, where views are tables of their rows."""
-    case, query, lake = yaml.safe_load(path.read_text()), QUERIES[path.parts[-3]], Lake(str(tmp_path / "lake"))
+    case, query = yaml.safe_load(path.read_text()), QUERIES[path.parts[-3]]
     assert set(case) <= {"why", "parameters", "input", "expected"}
+    shutil.rmtree(lake.root, ignore_errors=True)
     for name, text in case["input"].items():
         write_table(lake, find_table(name), read_rows(find_table(name), text))
     expected = list(csv.reader(io.StringIO(case["expected"])))
-    with DuckDBWarehouse(lake, 60) as warehouse:
-        parameters = resolve_parameters(query, case.get("parameters", {}), warehouse)
-        answer = warehouse.query(query.sql, parameters)
-        assert_rows("DuckDB", answer.column_names, rows_of(answer), expected)
-        tables = {}
-        for relation in (relation for relation in RELATIONS if relation.name in query.sql):
-            columns = [column for column in relation.columns if not column.type.startswith("ARRAY")]
-            names = ", ".join(column.name for column in columns)
-            tables[relation.name] = columns, rows_of(warehouse.query(f"SELECT {names} FROM {relation.name}"))
-        names, _, rows = google_sql(query.sql, parameters, tables)
-        assert_rows("Google's engine", names, [list(row) for row in rows], expected)
+    parameters = resolve_parameters(query, case.get("parameters", {}), warehouse)
+    answer = warehouse.query(query.sql, parameters)
+    assert_rows("DuckDB", answer.column_names, rows_of(answer), expected)
+    tables = {}
+    for relation in (relation for relation in RELATIONS if relation.name in query.sql):
+        columns = [column for column in relation.columns if not column.type.startswith("ARRAY")]
+        names = ", ".join(column.name for column in columns)
+        tables[relation.name] = columns, rows_of(warehouse.query(f"SELECT {names} FROM {relation.name}"))
+    names, _, rows = google_sql(query.sql, parameters, tables)
+    assert_rows("Google's engine", names, [list(row) for row in rows], expected)
 
 
 def test_every_query_has_cases_that_say_why() -> None:
