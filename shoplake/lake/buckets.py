@@ -145,6 +145,8 @@ def move_object(lake: Lake, stored: StoredObject, address: str) -> bool:
     False where it is no longer the newest, or the address is taken; then nothing is changed. Killed between the two
     steps it lies at both.
     """
+    from google.api_core.exceptions import NotFound
+
     with explained(lake, address):
         source, target = _blob(lake, stored.address), _blob(lake, address)
         token = None
@@ -155,7 +157,7 @@ def move_object(lake: Lake, stored: StoredObject, address: str) -> bool:
                 if token is None:
                     break
         except Exception as error:
-            if _is_refused(error):
+            if isinstance(error, NotFound) or _is_refused(error):
                 return False
             raise
     return delete_object(lake, stored.address, stored.generation)

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import SILVER_EVENTS, Table
-from shoplake.errors import ConfigError
+from shoplake.errors import ConfigError, StorageError
 from shoplake.installation import check_connectors
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import (
@@ -65,6 +65,8 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
                 configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency},
                 storage_options=storage_options(lake), raise_if_key_not_exists=False,
             )
+        if not lake.is_local and not table_exists(lake, table):
+            raise StorageError(f"the new table {lake.table(table)} cannot be read back; run the command again")
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:

@@ -120,6 +120,7 @@ def test_an_object_moves_as_it_was_seen_or_not_at_all(lake: Lake) -> None:
     write_object(lake, f"{lake.root}/taken.csv", b"3", NEW)
     assert not move_object(lake, newer, f"{lake.root}/taken.csv"), "the name is taken"
     assert move_object(lake, newer, f"{lake.root}/done/a b.csv")
+    assert not move_object(lake, newer, f"{lake.root}/again.csv"), "it is gone"
     assert [one.address.removeprefix(lake.root) for one in list_objects(lake, f"{lake.root}/")] == [
         "/done/a b.csv", "/taken.csv"]
 

@@ -54,7 +54,8 @@ def ask(shells: "Shells", capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Ask the warehouse over the lake two questions; one reads a view over silver."""
     capsys.readouterr()
     shells.ok("sql/run_analytics.py", "--query", "daily_revenue", "--json")
-    shells.ok("sql/run_analytics.py", "--sql", "SELECT * FROM silver.quarantine_counts ORDER BY ingest_date, reason", "--json")
+    view = "SELECT * FROM silver.quarantine_counts ORDER BY ingest_date, reason"
+    shells.ok("sql/run_analytics.py", "--sql", view, "--json")
     return capsys.readouterr().out.splitlines()
 
 
