@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -228,7 +227,3 @@ def test_both_engines_agree_on_200_sets_of_tables(prepare_google_sql: Callable[.
     number = int(os.environ.get("SQL_PROOF_SEED") or random.randrange(2**32))
     print(f"to repeat this: make test-sql SQL_PROOF_SEED={number}")  # shown if it fails
     _prove(prepare_google_sql, name, 200, number)
-
-
-def test_the_proof_sees_every_query() -> None:
-    assert {str(path) for path in Path("sql").rglob("*.sql")} <= {*FILES, *(str(Path(name)) for name in FILES)}
