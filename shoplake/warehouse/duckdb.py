@@ -63,6 +63,7 @@ class DuckDBWarehouse:
         query = read_query(sql, parameters or {}, RELATIONS)
         lines = [f"-- {name} is {self._describe(name)}" for name in query.tables]
         lines += [f"-- ${name} is {value!s}" for name, value in query.parameters.items()]
+        lines += [f"-- warning: {scan}" for scan in query.unfiltered]
         return "\n".join([*lines, write_duckdb(query)])
 
     def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:

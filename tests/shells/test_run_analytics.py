@@ -105,6 +105,9 @@ def test_explain_prints_the_translation_and_where_tables_lie(gold: None, data_di
     assert f"-- gold.daily_sales is {data_dir}/lake/gold/daily_sales" in text
     assert "-- $to_date is 2026-03-02" in text
     assert "CAST($from_date AS DATE)" in text
+    assert "warning" not in text
+    assert MAIN(["--sql", "SELECT MAX(units) AS units FROM gold.daily_sales", "--explain"]) == 0
+    assert "-- warning: gold.daily_sales is read without a filter" in capsys.readouterr().out
     assert MAIN(["--explain", "--json"]) == 0
     assert list(json.loads(capsys.readouterr().out)["explain"]) == NAMES
 
