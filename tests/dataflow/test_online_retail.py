@@ -20,7 +20,9 @@ from shoplake.contract.tables import (
     BRONZE_EVENTS,
     CATEGORY_REVENUE,
     CATEGORY_REVENUE_1H,
+    CUSTOMER_DAILY_SALES,
     DAILY_SALES,
+    DAILY_SALES_SUMMARY,
     PRODUCT_REVENUE_5MIN,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
@@ -30,7 +32,8 @@ from shoplake.lake.arrow import read_table
 from shoplake.settings import PROJECT_ROOT
 
 DATA = PROJECT_ROOT.parent / "shared" / "data" / "online_retail.csv.gz"
-GOLD = (DAILY_SALES, CATEGORY_REVENUE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H)
+GOLD = (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, PRODUCT_REVENUE_5MIN,
+        CATEGORY_REVENUE_1H)
 SLICE = 8_000
 
 pytestmark = pytest.mark.skipif(not DATA.exists(), reason=f"the real data set is not there: {DATA.name}")
@@ -54,6 +57,8 @@ class Facts:
     lines: int = 0
     rejected: int = 0
     days: defaultdict[tuple[str, str], Day] = field(default_factory=lambda: defaultdict(Day))
+    customers: defaultdict[tuple[str, str], Day] = field(default_factory=lambda: defaultdict(Day))
+    invoices: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def read_facts(path: Path) -> Facts:
@@ -65,15 +70,18 @@ def read_facts(path: Path) -> Facts:
             if invoice.startswith("A") or (quantity < 0 and not invoice.startswith("C")):
                 facts.rejected += 1
                 continue
-            day = facts.days[line["InvoiceDate"][:10], line["StockCode"].strip().upper()]
+            date, customer = line["InvoiceDate"][:10], line["CustomerID"].removesuffix(".0") or f"guest-{invoice}"
             amount = Decimal(line["UnitPrice"]) * abs(quantity)
-            if invoice.startswith("C"):
-                day.cancelled_units += abs(quantity)
-                day.cancelled += amount
-            else:
-                day.orders += 1
-                day.units += quantity
-                day.gross += amount
+            for day in (facts.days[date, line["StockCode"].strip().upper()], facts.customers[date, customer]):
+                if invoice.startswith("C"):
+                    day.cancelled_units += abs(quantity)
+                    day.cancelled += amount
+                else:
+                    day.orders += 1
+                    day.units += quantity
+                    day.gross += amount
+            if not invoice.startswith("C"):
+                facts.invoices[date, customer].add(invoice)
     return facts
 
 
@@ -94,6 +102,24 @@ def daily_sales(facts: Facts) -> Iterator[tuple[Any, ...]]:
     for (date, product), day in facts.days.items():
         yield (date, product, "uncategorised", day.orders, day.units, f"{day.gross:.4f}", day.cancelled_units,
                f"{day.cancelled:.4f}", f"{day.gross - day.cancelled:.4f}", 0, 0)
+
+
+def customer_days(facts: Facts) -> Iterator[tuple[Any, ...]]:
+    for (date, customer), day in facts.customers.items():
+        yield (date, customer, customer.startswith("guest-"), len(facts.invoices[date, customer]), day.orders,
+               day.units, f"{day.gross:.4f}", day.cancelled_units, f"{day.cancelled:.4f}",
+               f"{day.gross - day.cancelled:.4f}")
+
+
+def summary(facts: Facts) -> Iterator[tuple[Any, ...]]:
+    """Give event_date, order_count, line_count, units, net_amount, visitor_count and buyer_count."""
+    customers = defaultdict(list)
+    for (date, customer), day in facts.customers.items():
+        customers[date].append((len(facts.invoices[date, customer]), day))
+    for date, rows in customers.items():
+        yield (date, sum(orders for orders, _ in rows), sum(day.orders for _, day in rows),
+               sum(day.units for _, day in rows), f"{sum(day.gross - day.cancelled for _, day in rows):.4f}", len(rows),
+               sum(orders > 0 for orders, _ in rows))
 
 
 @pytest.mark.parametrize("rows", [
@@ -129,6 +155,9 @@ def test_replay_and_history_give_the_same_gold(
 
 def check_lake(shells: Any, facts: Facts, is_whole: bool, capsys: pytest.CaptureFixture[str]) -> None:
     assert shells.rows(DAILY_SALES) == Counter(daily_sales(facts))
+    assert shells.rows(CUSTOMER_DAILY_SALES) == Counter(customer_days(facts))
+    columns = ("event_date", "order_count", "line_count", "units", "net_amount", "visitor_count", "buyer_count")
+    assert shells.rows(DAILY_SALES_SUMMARY, columns) == Counter(summary(facts))
     capsys.readouterr()
     shells.ok("utils/reconcile.py", "--json")
     ledger = json.loads(capsys.readouterr().out)
@@ -152,3 +181,5 @@ def check_published_facts(shells: Any, ledger: dict[str, Any]) -> None:
     assert totals == {"units": 5_660_978, "gross_amount": Decimal("10655622.484"),
                       "cancelled_amount": Decimal("896812.49"), "net_amount": Decimal("9758809.994")}
     assert (sales.num_rows, len(sales["product_id"].unique())) == (278_700, 3_844)
+    buyers = read_table(shells.lake, CUSTOMER_DAILY_SALES, ["user_id", "is_guest"]).to_pylist()
+    assert len({row["user_id"] for row in buyers if not row["is_guest"]}) == 4_372
