@@ -255,8 +255,8 @@ def _list_accuracy(accuracy: pa.Table, currency: str) -> Block:
         return Notice("info", "No day that was forecast has sales yet, so there is no accuracy to show.")
     title = "Accuracy by product and day, last 28 days (WAPE: lower is better, bias: nearer to 0)"
     return list_table(title, accuracy, {
-        "model": "Model", "horizon": "Days ahead", "day_count": "Days", "predicted_units": "Expected units", "actual_units": "Sold units",
-        "wape": "WAPE", "bias": "Bias"}, currency)
+        "model": "Model", "horizon": "Days ahead", "day_count": "Days", "predicted_units": "Expected units",
+        "actual_units": "Sold units", "wape": "WAPE", "bias": "Bias"}, currency)
 
 
 def _balance(totals: dict[str, Any]) -> tuple[Notice, ...]:

@@ -171,6 +171,7 @@ def test_every_table_holds_what_the_lake_holds_and_again_changes_nothing(
     assert all(changed.values())
 
 
+@pytest.mark.cloud
 def test_a_merge_over_equal_rows_changes_none(
     warehouse: BigQueryWarehouse, lake: Lake, shop: dict[Table, Rows],
 ) -> None:
@@ -252,7 +253,7 @@ with open_bigquery(load_settings()) as warehouse:
 """
 
 
-@pytest.mark.parametrize("step", ["merge", "_note"])
+@pytest.mark.parametrize("step", ["merge", pytest.param("_note", marks=pytest.mark.cloud)])
 def test_a_killed_publisher_leaves_the_table_right(
     step: str, warehouse: BigQueryWarehouse, lake: Lake, shop: dict[Table, Rows],
 ) -> None:
@@ -283,6 +284,7 @@ def test_a_killed_publisher_leaves_the_table_right(
     assert "staging_daily_sales" not in names
 
 
+@pytest.mark.cloud
 def test_two_publishers_of_one_table_do_not_meet(
     warehouse: BigQueryWarehouse, lake: Lake, shop: dict[Table, Rows], monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -351,6 +353,7 @@ def test_a_lake_table_with_a_null_where_none_is_promised_is_not_published(
         warehouse.publish([LEDGER])
 
 
+@pytest.mark.cloud
 def test_every_query_answers_as_the_embedded_warehouse_does(
     warehouse: BigQueryWarehouse, lake: Lake, shop: dict[Table, Rows],
 ) -> None:

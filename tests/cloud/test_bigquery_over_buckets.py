@@ -20,6 +20,7 @@ from shoplake.warehouse.bigquery import open_bigquery
 from shoplake.warehouse.duckdb import DuckDBWarehouse
 from shoplake.warehouse.protocol import RELATIONS
 
+pytestmark = pytest.mark.cloud
 Rows = list[dict[str, Any]]
 SALES = "SELECT * FROM gold.daily_sales WHERE event_date >= '2026-01-01' ORDER BY event_date, product_id"
 
