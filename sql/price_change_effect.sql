@@ -5,6 +5,7 @@
 -- @from_date DATE: first day of a change (default: 90 days before @to_date)
 -- @day_count INT64: calendar days compared, before and from the change on (default: 14)
 -- @least_change NUMERIC: a smaller step of the price, as a fraction of it, is none (default: 0.05)
+-- @least_units INT64: a product that sold fewer in the days before tells nothing and is left out (default: 5)
 -- A day's price is gross over units; it is compared with that of the last day with sales, none longer ago than twice
 -- @day_count before @from_date. price_before and price_after are gross over units of the days compared: NULL, with the
 -- growth, where nothing was sold in them. Growth is NULL without a base above 0; elasticity is growth of units over
@@ -63,6 +64,7 @@ priced AS (
     gross_before,
     gross_after
   FROM compared
+  WHERE units_before >= @least_units
 ),
 grown AS (
   SELECT
