@@ -66,9 +66,9 @@ def publish(jobs: Jobs, lake: Lake, relation: Table | View) -> Publication:
             count = newest.row_count if isinstance(relation, Table) else int(target.num_rows or 0)
             return Publication(table.name, count, "unchanged since it was published")
         if isinstance(relation, View):
-            count, message = _load_view(jobs, lake, relation, table, target)
+            count, message = _load_view(jobs, lake, relation, table, target, lock)
         elif table.partition_by is None:
-            count, message = _load_whole(jobs, lake, table, newest, target)
+            count, message = _load_whole(jobs, lake, table, newest, target, lock)
         else:
             count, message = newest.row_count, _merge_days(jobs, lake, table, newest, known, lock)
         _note(jobs, target, newest)
@@ -94,7 +94,7 @@ def _merge_days(
     days = _find_days(lake, table, newest, known)
     if days is not None and not days:
         return "no partition changed"
-    with _export(lake, table) as file:
+    with _export() as file:
         count = export_days(lake, table, newest.version, days, file)
         with _stage(jobs, table) as staging:
             _load(jobs, lake, table, file, staging)
@@ -120,27 +120,29 @@ def merge(jobs: Jobs, table: Table, days: list[date] | None) -> int:
 
 
 def _load_whole(
-    jobs: Jobs, lake: Lake, table: Table, newest: _Newest, target: bigquery.Table,
+    jobs: Jobs, lake: Lake, table: Table, newest: _Newest, target: bigquery.Table, lock: HeldLock,
 ) -> tuple[int, str]:
-    with _export(lake, table) as file:
+    with _export() as file:
         export_days(lake, table, newest.version, None, file)
+        lock.check()
         count = _load(jobs, lake, table, file, target)
     return count, f"{count:,} rows loaded"
 
 
 def _load_view(
-    jobs: Jobs, lake: Lake, view: View, table: Table, target: bigquery.Table,
+    jobs: Jobs, lake: Lake, view: View, table: Table, target: bigquery.Table, lock: HeldLock,
 ) -> tuple[int, str]:
     with DuckDBWarehouse(lake, jobs.settings.warehouse.query_timeout) as warehouse:
         rows = warehouse.query(f"SELECT * FROM {view.name}")  # noqa: S608 - a contract's
-    with _export(lake, table) as file:
+    with _export() as file:
         export_rows(table, rows, file)
+        lock.check()
         count = _load(jobs, lake, table, file, target)
     return count, f"{count:,} rows computed and loaded"
 
 
 @contextmanager
-def _export(lake: Lake, table: Table) -> Iterator[Path]:
+def _export() -> Iterator[Path]:
     """Give a file to write a publication's rows to."""
     with tempfile.TemporaryDirectory(prefix="shoplake-publish-") as folder:
         yield Path(folder) / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}.parquet"
