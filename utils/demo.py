@@ -180,7 +180,7 @@ def show(summary: dict[str, Any]) -> None:
                                                for name in ("wape", "rmsse", "bias")))
     console.print(accuracy)
     console.print("Next: python sql/run_analytics.py · python utils/reconcile.py --json · "
-                  "python sql/run_analytics.py --sql 'SELECT * FROM gold.category_revenue LIMIT 5' · make help",
+                  "python sql/run_analytics.py --sql 'SELECT * FROM silver.latest_window_products LIMIT 5' · make help",
                   soft_wrap=True)
 
 

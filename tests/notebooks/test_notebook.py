@@ -125,7 +125,7 @@ def test_its_questions_are_answered_exactly(shown: dict[str, Any]) -> None:
     wanted = [[day, category, revenue_of(day, category)["net_amount"]]
               for day in last for category in ("garden", "toys")]
     assert [[date.fromisoformat(day), category, Decimal(net)] for day, category, net in shown["revenue"]] == wanted
-    units = {product: sum(UNITS[day, product] for day, its in UNITS if its == product) for product in ("P2", "P3")}
+    units = {product: sum(UNITS[day, product] for day in last) for product in ("P2", "P3")}
     best = sorted(units, key=lambda product: -units[product])
     assert [[product, count, Decimal(net)] for product, count, net in shown["top"]] == [
         [product, units[product], units[product] * Decimal("2.5")] for product in best]
