@@ -1,6 +1,7 @@
 """A batch that broke off anywhere and is run again under its id ends like one that never broke."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from shoplake.batch.build import GOLD_BUILDS, build_gold_table
 from shoplake.contract.tables import LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, Table
+from shoplake.errors import LockError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.delta import create_tables
@@ -85,6 +87,38 @@ def test_a_batch_run_again_after_a_crash_ends_the_same(
             with pytest.raises(Crash):
                 ingest_batch(records, batch, lake, settings)
         ingest_batch(records, batch, lake, settings)
+    assert lake_rows(lake) == undisturbed
+
+
+def test_a_batch_that_loses_its_lock_commits_nothing_more_and_ends_the_same_when_repeated(
+    spark: "SparkSession", undisturbed: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lake, settings = Lake(str(tmp_path / "lake")), load_settings("local")
+    create_tables(lake, INGEST_TABLES, settings.shop)
+    commits: list[str] = []
+    write = ingest.append_once
+
+    class LostAfterBronze:
+        def check(self) -> None:
+            if commits:
+                raise LockError("it was lost")
+
+        def announce_ready(self) -> None:
+            raise NotImplementedError
+
+    def note(rows: "DataFrame", lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
+        write(rows, lake, table, query_id, batch_id)
+        commits.append(table.name)
+
+    (first, records), (second, more) = two_batches(spark)
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "hold_lock", lambda *_: nullcontext(LostAfterBronze()))
+        patched.setattr(ingest, "append_once", note)
+        with pytest.raises(LockError):
+            ingest_batch(records, first, lake, settings)
+    assert commits == ["bronze.events"]
+    ingest_batch(records, first, lake, settings)
+    ingest_batch(more, second, lake, settings)
     assert lake_rows(lake) == undisturbed
 
 
