@@ -1,11 +1,10 @@
 -- Effect of price changes
 -- Question: what became of a product's units when its price changed?
--- Grain: product_id, change_date (changes with no other one in @day_count days before and after)
+-- Grain: product_id, change_date (changes with no other one in @day_count days before and after; best sold first)
 -- @to_date DATE: last day, also of the days after a change (default: newest event_date of gold.daily_sales)
 -- @from_date DATE: first day of a change (default: 90 days before @to_date)
 -- @day_count INT64: calendar days compared, before and from the change on (default: 14)
 -- @least_change NUMERIC: a smaller step of the price, as a fraction of it, is none (default: 0.05)
--- @least_units INT64: a product that sold fewer in the days before tells nothing and is left out (default: 5)
 -- A day's price is gross over units; it is compared with that of the last day with sales, none longer ago than twice
 -- @day_count before @from_date. price_before and price_after are gross over units of the days compared: NULL, with the
 -- growth, where nothing was sold in them. Growth is NULL without a base above 0; elasticity is growth of units over
@@ -64,7 +63,6 @@ priced AS (
     gross_before,
     gross_after
   FROM compared
-  WHERE units_before >= @least_units
 ),
 grown AS (
   SELECT
@@ -91,4 +89,4 @@ SELECT
   ROUND(gross_growth, 6) AS gross_growth,
   ROUND(SAFE_DIVIDE(units_growth, price_growth), 4) AS elasticity
 FROM grown
-ORDER BY change_date DESC, product_id
+ORDER BY units_before DESC, change_date DESC, product_id
