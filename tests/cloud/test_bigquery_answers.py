@@ -14,8 +14,9 @@ from shoplake.contract.render import bigquery_schema
 from shoplake.contract.tables import CUSTOMER_DAILY_SALES, RUNS
 from shoplake.errors import ConfigError, ShoplakeError, WarehouseError
 from shoplake.lake.addresses import locate_lake
-from shoplake.settings import load_settings
+from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse.bigquery import BigQueryWarehouse, jobs, open_bigquery
+from shoplake.warehouse.bigquery.drift import find_drift
 from shoplake.warehouse.plan import published_tables
 
 SELECT = "SELECT batch_id FROM ops.ledger"
@@ -230,3 +231,15 @@ def test_a_lake_is_needed_only_to_publish(google: Google, monkeypatch: pytest.Mo
     with open_bigquery(load_settings()) as warehouse, pytest.raises(ConfigError, match=r"lake\.root"):
         warehouse.publish([RUNS])
     assert google.requests == []
+
+
+@pytest.mark.parametrize("entry", json.loads((PROJECT_ROOT / "gcp" / "terraform" / "tables.json").read_text()),
+                         ids=lambda entry: f"{entry['layer']}.{entry['name']}")
+def test_a_table_that_terraform_made_is_the_contracts(entry: dict[str, Any]) -> None:
+    table = next(one for one in published_tables() if one.name == f"{entry['layer']}.{entry['name']}")
+    made = {"tableReference": {"projectId": "p", "datasetId": entry["layer"], "tableId": entry["name"]},
+            "schema": {"fields": entry["schema"]},
+            "timePartitioning": {"type": "DAY", "field": entry["partition_by"]} if entry["partition_by"] else None}
+    assert find_drift(table, bigquery.Table.from_api_repr(made)) == []
+    fields = [{**field, "mode": "NULLABLE"} for field in entry["schema"]]
+    assert find_drift(table, bigquery.Table.from_api_repr({**made, "schema": {"fields": fields}}))
