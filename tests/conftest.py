@@ -74,9 +74,12 @@ def write_table(
     """Give `write(lake, table, rows)`, which makes a small Delta table of the contract's columns without Spark."""
     from deltalake import write_deltalake
 
+    from shoplake.lake.arrow import storage_options
+
     def write(lake: Lake, table: Table, rows: list[dict[str, Any]]) -> None:
         partitions = [table.partition_by] if table.partition_by else None
-        write_deltalake(lake.table(table), make_arrow(table, rows), mode="overwrite", partition_by=partitions)
+        write_deltalake(lake.table(table), make_arrow(table, rows), mode="overwrite", partition_by=partitions,
+                        storage_options=storage_options(lake))
 
     return write
 
