@@ -56,7 +56,7 @@ def test_what_is_no_single_select_over_known_tables_is_refused(sql: str, named: 
 
 
 @pytest.mark.parametrize(("expression", "named"), [
-    ("FORMAT('%d', units)", "FORMAT"), ("TIMESTAMP_MILLIS(units)", "UNIX_TO_TIME"),
+    ("FORMAT('%d', units)", "FORMAT"), ("TIMESTAMP_MILLIS(units)", "TIMESTAMP_MILLIS"),
     ("APPROX_TOP_COUNT(category, 3)", "APPROX_TOP"), ("APPROX_COUNT_DISTINCT(category)", "COUNT\\(DISTINCT"),
     ("TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), CURRENT_TIMESTAMP(), DAY)", "DATE_DIFF"), ("@@version", "system variable"),
     ("DATE_TRUNC(event_date, CENTURY)", "CENTURY"), ("EXTRACT(WEEK FROM event_date)", "WEEK"),
