@@ -15,12 +15,14 @@ from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.settings import PROJECT_ROOT
 
-EVENTS = 6000
+EVENTS = 3000
+HISTORY_DAYS = 40
 
 
 def run_demo(data: Path) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SHOPLAKE_", "AIRFLOW"))}
-    environment |= {"SHOPLAKE_DATA_DIR": str(data), "SHOPLAKE_KAFKA__PORT": "39092"}
+    environment |= {"SHOPLAKE_DATA_DIR": str(data), "SHOPLAKE_KAFKA__PORT": "39092",
+                    "SHOPLAKE_AIRFLOW__HISTORY_DAYS": str(HISTORY_DAYS)}
     done = subprocess.run(
         [sys.executable, "utils/demo.py", "--events", str(EVENTS), "--day", "2026-06-30", "--json"],
         cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -42,7 +44,7 @@ def test_the_same_day_again_changes_no_gold_row(tmp_path: Path) -> None:
     assert first["ledger"]["balanced"]
     assert first["ledger"]["offsets"] == EVENTS
     days = set(read_table(lake, DAILY_SALES, ["event_date"])["event_date"].to_pylist())
-    assert len(days) == 91, "90 days of history and the day itself"
+    assert len(days) == HISTORY_DAYS + 1, "the history and the day itself"
     before = gold(lake)
     assert all(before.values())
 

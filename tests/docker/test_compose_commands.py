@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DOCKER = PROJECT_ROOT / "docker"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the broker: the second time they are there
 def topics_made(moved: "Compose", kafka: "Kafka") -> dict[str, Any]:
     done = moved.run("topics", *moved.command("topics"), "--json")
     assert done.returncode == 0, done.stderr
