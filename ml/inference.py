@@ -76,8 +76,8 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> "tuple[dict[str,
     forecaster = _find_forecaster(flags.model, settings, history.cutoff)
     log.info("forecasting %d products after %s with %s", len(history.product_ids), history.cutoff, flags.model)
     rows = predict_demand(forecaster, history, flags.horizon)
-    with hold_lock(lake, DEMAND_PREDICTIONS.name, settings.lake.lock_timeout):
-        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_rows(forecaster, history, flags.horizon))
+    with hold_lock(lake, DEMAND_PREDICTIONS.name, settings.lake.lock_timeout) as lock:
+        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_rows(forecaster, history, flags.horizon), lock)
     targets = sorted(set(rows["target_date"].to_pylist()))
     result: dict[str, Any] = {
         "as_of_date": history.cutoff, "model": forecaster.name, "model_version": forecaster.version,

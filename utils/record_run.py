@@ -44,9 +44,9 @@ def record(arguments: argparse.Namespace) -> int:
     lake = locate_lake(settings)
     with open_warehouse(settings) as warehouse:
         row = describe_run(lake, arguments)
-        with hold_lock(lake, RUNS.name, settings.lake.lock_timeout):
+        with hold_lock(lake, RUNS.name, settings.lake.lock_timeout) as lock:
             rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))
-            replace_rows(lake, RUNS, rows, f"run_id = {text_literal(arguments.run_id)}")
+            replace_rows(lake, RUNS, rows, f"run_id = {text_literal(arguments.run_id)}", lock)
         warehouse.publish([RUNS])
     print_result(row, f"{row['run_id']}: {row['offset_count']:,} records, {row['prediction_count']:,} predictions",
                  arguments.json)

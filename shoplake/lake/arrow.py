@@ -15,6 +15,7 @@ from shoplake.contract.tables import Table
 from shoplake.errors import ContractError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import check_access, check_credentials
+from shoplake.lake.locks import HeldLock
 
 _NEWEST = 5  # the commits among which ours is, under the table's lock: others can only have maintained the table
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -89,13 +90,17 @@ def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -
         return open_table(lake, table).to_pyarrow_table(columns=list(columns) if columns else None)
 
 
-def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> None:
+def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock: HeldLock) -> None:
     """Replace the rows that match `predicate` (SQL over the table's columns) by `rows`, in one commit.
 
-    Every row must match the predicate. The table is made on the first call. The caller holds the table's lock.
+    Every row must match the predicate. The table is made on the first call.
+
+    Args:
+        lock: the table's, which the caller holds.
 
     Raises:
         ContractError: the columns are not those of the contract.
+        LockError: the lock was lost; nothing is written.
     """
     if tuple(rows.column_names) != table.column_names:
         raise ContractError(
@@ -103,6 +108,7 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str) -> No
     partitions = [table.partition_by] if table.partition_by else None
     exists = table_exists(lake, table)
     mark = uuid.uuid4().hex
+    lock.check()
     with delta_errors(lake):
         write_deltalake(
             lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,

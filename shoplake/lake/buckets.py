@@ -142,14 +142,27 @@ def delete_object(lake: Lake, address: str, generation: int) -> bool:
 def move_object(lake: Lake, stored: StoredObject, address: str) -> bool:
     """Copy that generation to a new address of the same bucket, then delete it.
 
-    False where it is no longer the newest, or the address is taken; then nothing is changed. Killed between the two
-    steps it lies at both.
+    False where it is no longer the newest, or other bytes have the address; then nothing is changed. The same bytes
+    there are taken for the copy. Killed between the two steps it lies at both.
     """
+    there = find_object(lake, address)
+    copy = there or _copy_object(lake, stored, address)
+    if copy is None or (copy.crc32c, copy.byte_count) != (stored.crc32c, stored.byte_count):
+        return False
+    # A deletion whose answer was lost is tried again, and then finds nothing.
+    if delete_object(lake, stored.address, stored.generation) or find_object(lake, stored.address) is None:
+        return True
+    if there is None:
+        delete_object(lake, address, copy.generation)
+    return False
+
+
+def _copy_object(lake: Lake, stored: StoredObject, address: str) -> StoredObject | None:
+    """Copy to an address that is free, and give what is there then; one whose answer was lost is refused."""
     from google.api_core.exceptions import NotFound
 
     with explained(lake, address):
-        source, target = _blob(lake, stored.address), _blob(lake, address)
-        token = None
+        source, target, token = _blob(lake, stored.address), _blob(lake, address), None
         try:
             while True:
                 token, _, _ = target.rewrite(source, token=token, if_generation_match=NEW,
@@ -157,10 +170,9 @@ def move_object(lake: Lake, stored: StoredObject, address: str) -> bool:
                 if token is None:
                     break
         except Exception as error:
-            if isinstance(error, NotFound) or _is_refused(error):
-                return False
-            raise
-    return delete_object(lake, stored.address, stored.generation)
+            if not isinstance(error, NotFound) and not _is_refused(error):
+                raise
+    return find_object(lake, address)
 
 
 def check_access(lake: Lake) -> None:

@@ -117,10 +117,11 @@ def is_ingested(lake: Lake, source: str, sha256: str) -> bool:
 
 def record_file(lake: Lake, row: Mapping[str, Any], lock_timeout: float) -> None:
     """Write the row of a file to ops.files; the same file again replaces its row."""
-    with hold_lock(lake, FILES.name, lock_timeout):
+    with hold_lock(lake, FILES.name, lock_timeout) as lock:
         replace_rows(
             lake, FILES, pa.Table.from_pylist([dict(row)], schema=arrow_schema(FILES)),
-            f"source = {text_literal(row['source'])} AND file_sha256 = {text_literal(row['file_sha256'])}")
+            f"source = {text_literal(row['source'])} AND file_sha256 = {text_literal(row['file_sha256'])}",
+            lock)
 
 
 def last_ingested_at(lake: Lake) -> datetime | None:

@@ -111,15 +111,19 @@ class Lease:
 
     def _renew(self) -> None:
         with self._writing:
-            started = time.monotonic()
-            written = self._write(self._generation)
-            if written is None:
+            for _ in range(2):
+                started = time.monotonic()
+                written = self._write(self._generation)
+                if written is not None:
+                    self._generation, self._renewed = written.generation, started
+                    return
                 found = read_lease(self._lake, self._name)
                 if found is None or found.token != self._token:
                     self._is_lost = True
                     return
-                written = found.stored
-            self._generation, self._renewed = written.generation, started
+                # Our own write, whose answer was lost, nobody knows how long ago: it counts for nothing, and we write
+                # over it.
+                self._generation = found.stored.generation
 
     def _keep_alive(self) -> None:
         while not self._is_lost and not self._stop.wait(self._lake.lease / 4):

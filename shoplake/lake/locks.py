@@ -125,7 +125,9 @@ def find_holder(lake: Lake, name: str, must_be_ready: bool = False) -> str | Non
 
 def _refused(lake: Lake, name: str, holder: str, timeout: float) -> LockError:
     waited = f"; waited {timeout:g} s (lake.lock_timeout)" if timeout else ""
-    return LockError(f"the lock {name!r} of {lake.root} is held by {holder}{waited}. Wait for it to end, or stop it.")
+    dead = "" if lake.is_local else f" If it is dead, the lock runs out within {lake.lease:g} s (lake.lease)."
+    return LockError(
+        f"the lock {name!r} of {lake.root} is held by {holder}{waited}. Wait for it to end, or stop it.{dead}")
 
 
 def _holder_path(path: Path) -> Path:

@@ -1,7 +1,9 @@
 """The lake in SQL without Spark: an in-memory DuckDB that sees the Delta tables of one lake and nothing else."""
 
 import os
+import shutil
 import tempfile
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,17 +24,19 @@ def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckD
     """Open an in-memory DuckDB in UTC whose configuration is locked and whose file access ends at the lake's root.
 
     For a lake in a bucket it has no file access at all: delta-rs reads for it. Joins larger than `memory_limit` spill
-    to the lake's `_spill` folder, or this machine's folder for temporary files. The Delta extension comes from its
-    wheel, so nothing is downloaded.
+    to the lake's `_spill` folder, or to one of the connection's own that goes with it. The Delta extension comes from
+    its wheel, so nothing is downloaded.
 
     Raises:
         ConfigError: the extension's wheel for this DuckDB is not installed.
     """
-    spill = f"{lake.root}/_spill" if lake.is_local else f"{tempfile.gettempdir()}/shoplake-spill"
+    spill = f"{lake.root}/_spill/{os.getpid()}" if lake.is_local else tempfile.mkdtemp(prefix="shoplake-spill-")
     connection = duckdb.connect(":memory:", config={
         "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-        "memory_limit": memory_limit, "temp_directory": f"{spill}/{os.getpid()}",
+        "memory_limit": memory_limit, "temp_directory": spill,
     })
+    if not lake.is_local:
+        weakref.finalize(connection, shutil.rmtree, spill, ignore_errors=True)
     connection.execute("SET TimeZone = 'UTC'")
     if lake.is_local:
         connection.execute(f"LOAD {text_literal(str(_delta_extension()))}")

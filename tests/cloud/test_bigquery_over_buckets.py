@@ -38,7 +38,8 @@ def test_changed_days_go_from_the_bucket_into_bigquery(
     lake, draw = locate_lake(load_settings()), random.Random(3)
     days = [date(2026, 3, number) for number in (1, 2, 3)]
     rows = make_arrow(DAILY_SALES, [row for day in days for row in sales(draw, day)])
-    replace_rows(lake, DAILY_SALES, rows, "true")
+    with hold_lock(lake, DAILY_SALES.name, 0) as lock:
+        replace_rows(lake, DAILY_SALES, rows, "true", lock)
     with open_bigquery(load_settings()) as warehouse, DuckDBWarehouse(lake, 60) as embedded:
         warehouse.create()
         first = {one.table: one for one in warehouse.publish(RELATIONS)}
@@ -48,7 +49,9 @@ def test_changed_days_go_from_the_bucket_into_bigquery(
         assert bigquery_over_buckets == exports
         assert all(address.startswith(f"{lake.root}/gold_export/gold.daily_sales/") for address in exports)
 
-        replace_rows(lake, DAILY_SALES, make_arrow(DAILY_SALES, sales(draw, days[1])[:2]), "event_date = '2026-03-02'")
+        rows = make_arrow(DAILY_SALES, sales(draw, days[1])[:2])
+        with hold_lock(lake, DAILY_SALES.name, 0) as lock:
+            replace_rows(lake, DAILY_SALES, rows, "event_date = '2026-03-02'", lock)
         with hold_lock(lake, "publish-gold.daily_sales", 0):
             monkeypatch.setenv("SHOPLAKE_LAKE__LOCK_TIMEOUT", "0")
             with open_bigquery(load_settings()) as second, pytest.raises(LockError, match="publish-gold"):

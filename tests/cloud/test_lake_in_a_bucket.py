@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from google.cloud.storage import Blob
 
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import DAILY_SALES, FILES, LEDGER, RUNS
@@ -27,7 +28,6 @@ from shoplake.lake.arrow import (
     confirm_transaction,
     open_table,
     read_table,
-    replace_rows,
     table_exists,
 )
 from shoplake.lake.buckets import (
@@ -43,7 +43,8 @@ from shoplake.lake.buckets import (
     write_object,
 )
 from shoplake.lake.files import is_ingested, keep_file, record_file
-from shoplake.lake.locks import find_holder, hold_lock
+from shoplake.lake.leases import Lease
+from shoplake.lake.locks import HeldLock, find_holder, hold_lock
 from shoplake.lake.sql import connect_duckdb, select_table
 from shoplake.settings import load_settings
 
@@ -125,10 +126,46 @@ def test_an_object_moves_as_it_was_seen_or_not_at_all(lake: Lake) -> None:
         "/done/a b.csv", "/taken.csv"]
 
 
+def test_a_move_whose_answers_were_lost_has_moved(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = write_object(lake, f"{lake.root}/a.csv", b"1", NEW)
+    assert stored is not None
+    for name in ("rewrite", "delete"):
+        ask = getattr(Blob, name)
+
+        # What the client's own second try does to a request that had reached the storage.
+        def ask_twice(*arguments: Any, ask: Any = ask, **options: Any) -> Any:
+            ask(*arguments, **options)
+            return ask(*arguments, **options)
+
+        monkeypatch.setattr(Blob, name, ask_twice)
+    assert move_object(lake, stored, f"{lake.root}/done/a.csv")
+    assert [one.address for one in list_objects(lake, f"{lake.root}/")] == [f"{lake.root}/done/a.csv"]
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_of_an_object_that_is_replaced_while_it_moves_no_copy_is_left(
+    is_there: bool, lake: Lake, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, target = f"{lake.root}/a.csv", f"{lake.root}/done/a.csv"
+    stored = write_object(lake, source, b"1", NEW)
+    assert stored is not None
+    if is_there:
+        write_object(lake, target, b"1", NEW)
+
+    def replace_before_deleting(*arguments: Any) -> bool:
+        write_object(lake, source, b"2", stored.generation)
+        return delete_object(*arguments)
+
+    monkeypatch.setattr("shoplake.lake.buckets.delete_object", replace_before_deleting)
+    assert not move_object(lake, stored, target)
+    assert (read_object(lake, source) or [b""])[0] == b"2"
+    assert (find_object(lake, target) is not None) == is_there, "what this move did not bring is not its to take away"
+
+
 def test_a_second_holder_is_refused_with_the_first_ones_name(lake: Lake) -> None:
     with hold_lock(lake, "ingest", timeout=0) as lock:
         lock.check()
-        with pytest.raises(LockError, match=f"held by process {os.getpid()} on .*lock_timeout"):
+        with pytest.raises(LockError, match=rf"held by process {os.getpid()} on .*dead, .* {lake.lease:g} s"):
             hold_lock(lake, "ingest", timeout=0.2).__enter__()
         with hold_lock(lake, "gold.daily_sales", timeout=0):
             pass
@@ -209,6 +246,42 @@ def test_a_lease_that_cannot_be_renewed_fails_before_it_runs_out(lake: Lake, mon
             lock.check()
 
 
+def test_a_renewal_whose_answer_was_lost_counts_for_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lease(replace(lake, lease=60), "ingest")  # its own thread renews it after 15 s, when this test is over
+    assert lock.acquire(0) is None
+
+    def lose_answer(*arguments: Any) -> None:
+        write_object(*arguments)
+        raise StorageError("no answer")
+
+    def refuse_after_writing(*arguments: Any) -> None:
+        write_object(*arguments)
+
+    renewed = lock._renewed
+    with monkeypatch.context() as patched:
+        patched.setattr("shoplake.lake.leases.write_object", lose_answer)
+        with pytest.raises(StorageError):
+            lock._renew()
+        patched.setattr("shoplake.lake.leases.write_object", refuse_after_writing)
+        lock._renew()
+    assert lock._renewed == renewed, "no write is known to be as young as that"
+    started = datetime.now(UTC)
+    lock._renew()
+    found = find_object(lake, lake.lease_object("ingest"))
+    assert found is not None
+    assert found.updated_at >= started, "the write of a lost answer was taken for the renewal"
+    assert lock._renewed > renewed
+    lock.check()
+    lock.release()
+    assert find_object(lake, lake.lease_object("ingest")) is None
+
+
+def replace_rows(lake: Lake, rows: list[dict[str, Any]], predicate: str, lock: HeldLock | None = None) -> None:
+    with hold_lock(lake, RUNS.name, timeout=0) as held:
+        arrow.replace_rows(
+            lake, RUNS, pa.Table.from_pylist(rows, schema=arrow_schema(RUNS)), predicate, lock or held)
+
+
 def run_row(run_id: str, records: int) -> dict[str, Any]:
     counts = {name: records for name in RUNS.column_names if name.endswith("_count")}
     return {"run_id": run_id, "dag_id": "d", "run_date": datetime(2026, 3, 29).date(),
@@ -218,24 +291,31 @@ def run_row(run_id: str, records: int) -> dict[str, Any]:
 def test_rows_are_replaced_and_read_back(lake: Lake) -> None:
     assert not table_exists(lake, RUNS)
     assert changed_at(lake, RUNS) is None
-    schema = arrow_schema(RUNS)
-    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1), run_row("b", 2)], schema=schema), "run_id >= 'a'")
-    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("b", 3)], schema=schema), "run_id = 'b'")
+    replace_rows(lake, [run_row("a", 1), run_row("b", 2)], "run_id >= 'a'")
+    replace_rows(lake, [run_row("b", 3)], "run_id = 'b'")
     assert sorted(read_table(lake, RUNS).to_pylist(), key=str) == [run_row("a", 1), run_row("b", 3)]
     changed = changed_at(lake, RUNS)
     assert changed is not None
     assert abs((datetime.now(UTC) - changed).total_seconds()) < 60
 
 
+def test_rows_are_not_replaced_under_a_lost_lock(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_rows(lake, [run_row("a", 1)], "run_id = 'a'")
+    lost = Lease(lake, RUNS.name)
+    monkeypatch.setattr(lost, "_is_lost", True)
+    with pytest.raises(LockError, match="was lost"):
+        replace_rows(lake, [run_row("a", 2)], "run_id = 'a'", lost)
+    assert read_table(lake, RUNS).to_pylist() == [run_row("a", 1)]
+
+
 def test_a_commit_that_readers_do_not_see_is_an_error(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    schema = arrow_schema(RUNS)
-    replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1)], schema=schema), "run_id = 'a'")
+    replace_rows(lake, [run_row("a", 1)], "run_id = 'a'")
     before = open_table(lake, RUNS).version()
     with monkeypatch.context() as patched:
         # A storage that says yes and keeps nothing.
         patched.setattr(arrow, "write_deltalake", lambda *arguments, **options: None)
         with pytest.raises(StorageError, match=r"cannot be read back.*newest version in its log is 0"):
-            replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("b", 1)], schema=schema), "run_id = 'b'")
+            replace_rows(lake, [run_row("b", 1)], "run_id = 'b'")
     assert open_table(lake, RUNS).version() == before
     with pytest.raises(StorageError, match=r"batch 3 of q1 .* cannot be read back"):
         confirm_transaction(lake, RUNS, "q1", 3)
@@ -271,6 +351,21 @@ def test_duckdb_reads_the_bucket_and_nothing_else(
                 connection.execute(refused)
 
 
+def test_what_duckdb_spills_of_a_bucket_is_its_owners_and_goes_with_the_connection(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    connection = connect_duckdb(lake, "100MB")
+    (folder,) = tmp_path.glob("shoplake-spill-*")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    # More than the limit, and read only in part, so that it lies in the folder.
+    connection.execute("CREATE TEMP TABLE big AS SELECT i, hash(i) AS a, hash(i + 1) AS b FROM range(10000000) AS t(i)")
+    assert list(folder.iterdir())
+    connection.close()
+    del connection
+    assert not folder.exists()
+
+
 def test_a_file_is_kept_once_and_remembered(lake: Lake, tmp_path: Path) -> None:
     file = tmp_path / "day.csv"
     file.write_bytes(b"event_id\n1\n")
@@ -291,8 +386,7 @@ ASK: dict[str, Callable[[Lake], object]] = {
     "objects": check_access,
     "table": lambda lake: table_exists(lake, RUNS),
     "lock": lambda lake: hold_lock(lake, "ingest", timeout=0).__enter__(),
-    "rows": lambda lake: replace_rows(lake, RUNS, pa.Table.from_pylist([run_row("a", 1)], schema=arrow_schema(RUNS)),
-                                      "run_id = 'a'"),
+    "rows": lambda lake: replace_rows(lake, [run_row("a", 1)], "run_id = 'a'"),
 }
 
 
