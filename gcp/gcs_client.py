@@ -6,8 +6,11 @@ export: a table of the lake, whole or some of its days, as one Parquet file here
 """
 
 import argparse
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +48,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
     taken = actions.add_parser("export", parents=[shared], help="write a table's rows as Parquet")
     taken.add_argument("table", help="such as gold.daily_sales")
-    taken.add_argument("target", metavar="FILE|gs://BUCKET/NAME", help="an object that is there is not replaced")
+    taken.add_argument("target", metavar="FILE|gs://BUCKET/NAME", help="what is there is not replaced")
     taken.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D", help="first day (inclusive)")
     taken.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day (inclusive)")
     taken.set_defaults(run=export)
@@ -139,15 +142,33 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
         check_address(arguments.target, settings)
     if not table_exists(lake, table):
         raise ContractError(f"the table {table.name} does not exist yet in {lake.root}")
-    with tempfile.TemporaryDirectory(prefix="shoplake-") as folder:
-        file = Path(folder) / "rows.parquet" if is_remote else Path(f"{arguments.target}.partial")
+    with tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder:
+        file = Path(folder) / "rows.parquet"
         rows = export_days(lake, table, open_table(lake, table).version(), days, file)
         if is_remote:
             send(lake, file, arguments.target, NEW)
         else:
-            file.replace(arguments.target)
+            os.link(file, arguments.target)
     result = {"table": table.name, "file": arguments.target, "rows": rows}
     return result, f"{table.name}: {rows:,} rows in {arguments.target}"
+
+
+@contextmanager
+def folder_beside(target: str) -> Iterator[str]:
+    """Give a folder on the target's disk for the block, in which the target is made; it goes whatever happens.
+
+    Raises:
+        ConfigError: the target is there already, or is at the end of the block.
+    """
+    taken = ConfigError(f"{target} is there already, and an export replaces nothing: remove it, or name another file")
+    if os.path.lexists(target):
+        raise taken
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=Path(target).parent, prefix=".export-") as folder:
+            yield folder
+    except FileExistsError as error:
+        raise taken from error
 
 
 def requested_days(first: date | None, last: date | None) -> list[date] | None:

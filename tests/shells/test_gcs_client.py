@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from shoplake.contract.tables import DAILY_SALES, Table
+from shoplake.errors import StorageError
+from shoplake.lake import partitions
 from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.buckets import download_file, find_object
 from shoplake.settings import PROJECT_ROOT, load_settings
@@ -65,6 +67,12 @@ def test_a_table_is_exported_whole_or_by_days(
     assert json.loads(capsys.readouterr().out) == {"table": "gold.daily_sales", "file": str(whole), "rows": 3}
     assert sorted(pq.read_table(whole)["event_date"].to_pylist()) == days
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["whole.parquet"]
+    before = whole.read_bytes()
+    assert MAIN(["export", "gold.daily_sales", str(whole)]) == 2
+    assert "remove it, or name another file" in capsys.readouterr().err
+    assert whole.read_bytes() == before
+    assert MAIN(["export", "gold.daily_sales", str(tmp_path / "new folder" / "x.parquet")]) == 0
+    assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["x.parquet"]
     assert MAIN(["export", "gold.daily_sales", address, "--from", "2024-02-29", "--to", "2024-03-01"]) == 0
     stored = find_object(lake, address)
     assert stored is not None
@@ -72,6 +80,30 @@ def test_a_table_is_exported_whole_or_by_days(
     assert sorted(pq.read_table(tmp_path / "back.parquet")["event_date"].to_pylist()) == days[1:]
     assert MAIN(["export", "gold.daily_sales", address]) == 1
     assert "Nothing was changed" in capsys.readouterr().err
+
+
+def test_an_export_that_breaks_off_leaves_nothing_and_overwrites_nothing(
+    lake: Lake, tmp_path: Path, capsys: Capture, write_table: Write, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_table(lake, DAILY_SALES, [sales(date(2024, 2, 28), "P1")])
+    folder, export_days = tmp_path / "exports", partitions.export_days
+    target = folder / "x.parquet"
+
+    def break_off(*arguments: Any) -> int:
+        export_days(*arguments)
+        raise StorageError("the disk is full")
+
+    def come_first(*arguments: Any) -> int:
+        target.write_bytes(b"another's")
+        return export_days(*arguments)
+
+    monkeypatch.setattr(partitions, "export_days", break_off)
+    assert MAIN(["export", "gold.daily_sales", str(target)]) == 1
+    assert list(folder.iterdir()) == []
+    monkeypatch.setattr(partitions, "export_days", come_first)
+    assert MAIN(["export", "gold.daily_sales", str(target)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x.parquet", b"another's")]
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), [
