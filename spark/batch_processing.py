@@ -139,8 +139,15 @@ def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[dat
         return [day.isoformat() for day in sorted(written)]
 
     with ThreadPoolExecutor(TABLES_AT_ONCE) as workers:
-        built = workers.map(build_one, GOLD_BUILDS)
-        return {gold.table.name: written for gold, written in zip(GOLD_BUILDS, built, strict=True)}
+        built = {gold.table.name: workers.submit(build_one, gold) for gold in GOLD_BUILDS}
+        try:
+            failed = {table: error for table, one in built.items() if (error := one.exception())}
+        except KeyboardInterrupt:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
+    for table, error in failed.items():
+        LOG.error("%s was not built: %s: %s", table, type(error).__name__, error)
+    return {table: one.result() for table, one in built.items()}
 
 
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
