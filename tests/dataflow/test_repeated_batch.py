@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shoplake.batch import build
 from shoplake.batch.build import GOLD_BUILDS, build_gold_table
 from shoplake.contract.tables import LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, Table
 from shoplake.errors import LockError
@@ -122,7 +123,14 @@ def test_a_batch_that_loses_its_lock_commits_nothing_more_and_ends_the_same_when
     assert lake_rows(lake) == undisturbed
 
 
-def test_a_day_built_again_is_the_same_day(spark: "SparkSession", tmp_path: Path) -> None:
+class LostLock:
+    def check(self) -> None:
+        raise LockError("it was lost")
+
+
+def test_a_day_built_again_is_the_same_day(
+    spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lake, settings = Lake(str(tmp_path / "lake")), load_settings("local")
     create_tables(lake, [*INGEST_TABLES, *(gold.table for gold in GOLD_BUILDS)], settings.shop)
     (first, records), (second, more) = two_batches(spark)
@@ -131,6 +139,10 @@ def test_a_day_built_again_is_the_same_day(spark: "SparkSession", tmp_path: Path
     assert {name: len(days) for name, days in built.items()} == {gold.table.name: 5 for gold in GOLD_BUILDS}
     assert all(build_gold_table(spark, lake, gold, 5) == set() for gold in GOLD_BUILDS), "nothing changed"
     ingest_batch(more, second, lake, settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(build, "hold_lock", lambda *_: nullcontext(LostLock()))
+        with pytest.raises(LockError):  # and what it would have written is still to be built
+            build_gold_table(spark, lake, GOLD_BUILDS[0], 5)
     changed = {gold.table.name: build_gold_table(spark, lake, gold, 5) for gold in GOLD_BUILDS}
     assert all(0 < len(days) < 5 for days in changed.values()), "only the days of the second batch are built again"
     before = {gold.table: gold_rows(lake, gold.table) for gold in GOLD_BUILDS}
