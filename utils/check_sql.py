@@ -55,7 +55,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list[Finding]]":
     from shoplake.contract import tables
-    from shoplake.warehouse.plan import merge_statement, plan_bigquery, published_tables
+    from shoplake.warehouse.plan import (
+        ANY_PUBLICATION,
+        merge_statement,
+        plan_bigquery,
+        published_tables,
+        staging_name,
+    )
     from shoplake.warehouse.sql_gate import check_statement, check_view
 
     yield from _check_files(analyzer, sorted(Path(str(find_resources("sql"))).rglob("*.sql")))
@@ -63,7 +69,8 @@ def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list
     text = contract.read_text(encoding="utf-8")
     for view in tables.VIEWS:
         yield check_view(analyzer, view, _name(contract), text[:text.index(view.sql)].count("\n"))
-    merges = (merge_statement(table, gcp, days) for table in published_tables() if table.partition_by
+    merges = (merge_statement(table, gcp, days, staging_name(table, gcp, ANY_PUBLICATION))
+              for table in published_tables() if table.partition_by
               for days in ([date(2026, 1, 30), date(2026, 1, 31)], None))
     for statement in (*plan_bigquery(gcp), *merges):
         yield check_statement(analyzer, statement.splitlines()[0].rstrip(" ("), statement, gcp)

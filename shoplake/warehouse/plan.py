@@ -15,6 +15,8 @@ from shoplake.warehouse.googlesql import DIALECT
 from shoplake.warehouse.protocol import RELATIONS
 
 STAGING_PREFIX = "staging_"
+# Stands for the random part of a staging table's name where a statement is only looked at.
+ANY_PUBLICATION = "0"
 # More changed days than this are published as the whole table: a statement stays short.
 MAX_LISTED_DAYS = 400
 
@@ -31,10 +33,14 @@ def resolve_relation(name: str, gcp: GcpSettings) -> str:
     return f"{resolve_dataset(layer, gcp)}.{short}"
 
 
-def staging_name(table: Table, gcp: GcpSettings) -> str:
-    """Give the full name of the table that a load job fills before its rows are merged."""
+def staging_name(table: Table, gcp: GcpSettings, publication: str) -> str:
+    """Give the full name of the table that a load job fills before its rows are merged.
+
+    Args:
+        publication: what no other publication has, so that none takes another's rows away.
+    """
     dataset, _, short = resolve_relation(table.name, gcp).rpartition(".")
-    return f"{dataset}.{STAGING_PREFIX}{short}"
+    return f"{dataset}.{STAGING_PREFIX}{short}_{publication}"
 
 
 def resolve_names(sql: str, gcp: GcpSettings) -> str:
@@ -96,7 +102,7 @@ def days_condition(column: str, days: Sequence[date] | None) -> str:
     return f"{column} IN ({listed})"
 
 
-def merge_statement(table: Table, gcp: GcpSettings, days: Sequence[date] | None) -> str:
+def merge_statement(table: Table, gcp: GcpSettings, days: Sequence[date] | None, staging: str) -> str:
     """Give the one statement that makes the partitions of `days` what the staging table holds.
 
     Rows that are equal stay untouched, so a second one changes nothing. Rows that are gone are found by a join inside
@@ -105,10 +111,11 @@ def merge_statement(table: Table, gcp: GcpSettings, days: Sequence[date] | None)
 
     Args:
         days: None for the whole table. The staging table holds rows of these days only.
+        staging: the staging table's full name.
     """
     if table.partition_by is None:
         raise ValueError(f"{table.name} has no partitions: it is loaded whole")
-    target, staging = resolve_relation(table.name, gcp), staging_name(table, gcp)
+    target = resolve_relation(table.name, gcp)
     # The partition is a function of the key; joining on both costs nothing and lets the engine see it.
     keys = tuple(dict.fromkeys((*table.key, table.partition_by)))
     values = [name for name in table.column_names if name not in keys]
@@ -141,7 +148,8 @@ WHEN NOT MATCHED THEN INSERT ({_listed(table.column_names)})
 def plan_publication(gcp: GcpSettings, day: date) -> dict[str, str]:
     """Say for each table how the rows of a changed day get there: by a MERGE, or by a load job alone."""
     return {
-        table.name: f"{merge_statement(table, gcp, [day])};" if table.partition_by else
+        table.name: f"{merge_statement(table, gcp, [day], staging_name(table, gcp, ANY_PUBLICATION))};"
+        if table.partition_by else
         f"-- `{resolve_relation(table.name, gcp)}` has no partitions: a load job replaces its rows"
         for table in published_tables()
     }

@@ -24,7 +24,7 @@ from shoplake.warehouse.google_analyzer import GoogleAnalyzer
 from shoplake.warehouse.googlesql import DIALECT, Query, Value, read_query
 from shoplake.warehouse.named_queries import NamedQuery, check_default, read_named_query
 from shoplake.warehouse.partition_filters import find_unfiltered_merge
-from shoplake.warehouse.plan import published_tables, resolve_relation, staging_name
+from shoplake.warehouse.plan import ANY_PUBLICATION, published_tables, resolve_relation, staging_name
 from shoplake.warehouse.protocol import RELATIONS
 
 _SAMPLES: dict[str, Value] = {"DATE": date(2026, 1, 31), "INT64": 1, "STRING": "a", "NUMERIC": Decimal("1.5")}
@@ -82,7 +82,7 @@ def check_statement(analyzer: GoogleAnalyzer, name: str, sql: str, gcp: GcpSetti
     def find() -> Iterator[tuple[int | None, str]]:
         published = {resolve_relation(table.name, gcp): table for table in published_tables()}
         known = {name: table.columns for name, table in published.items()}
-        known |= {staging_name(table, gcp): table.columns for table in published.values()}
+        known |= {staging_name(table, gcp, ANY_PUBLICATION): table.columns for table in published.values()}
         _analyze(analyzer, sql, known, {})
         tree = sqlglot.parse_one(sql, dialect=DIALECT)
         if isinstance(tree, exp.Merge):

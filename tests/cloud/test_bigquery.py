@@ -25,7 +25,7 @@ from shoplake.warehouse.bigquery import BigQueryWarehouse, open_bigquery
 from shoplake.warehouse.bigquery.publishing import STATE_LABEL
 from shoplake.warehouse.duckdb import DuckDBWarehouse
 from shoplake.warehouse.named_queries import load_queries, resolve_parameters
-from shoplake.warehouse.plan import published_tables, resolve_relation, staging_name
+from shoplake.warehouse.plan import published_tables, resolve_relation
 from shoplake.warehouse.presentation import rows_of
 from shoplake.warehouse.protocol import RELATIONS
 
@@ -128,6 +128,10 @@ def replace_days(lake: Lake, table: Table, rows: Rows, *days: date) -> None:
 
 def labels_of(warehouse: BigQueryWarehouse, table: Table) -> dict[str, str]:
     return dict(warehouse._get_table(table).labels)
+
+
+def staging_tables(warehouse: BigQueryWarehouse) -> set[str]:
+    return {table.table_id for table in warehouse._client.list_tables("gold") if table.table_id.startswith("staging_")}
 
 
 def run_sql(warehouse: BigQueryWarehouse, sql: str) -> None:
@@ -273,15 +277,13 @@ def test_a_killed_publisher_leaves_the_table_right(
         process.wait()
     seen = held(warehouse, DAILY_SALES)
     assert (seen == before) == (step == "merge")
-    staging = staging_name(DAILY_SALES, load_settings().gcp)
-    if step == "merge":
-        assert warehouse._client.get_table(staging)
+    left = staging_tables(warehouse)
+    assert len(left) == (step == "merge")
     (published,) = warehouse.publish([DAILY_SALES])
     assert published.message.endswith("rows changed")
     assert published.message.endswith(" 0 rows changed") == (step == "_note")
     assert_equal_to_lake(warehouse, lake, DAILY_SALES)
-    names = {table.table_id for table in warehouse._client.list_tables("gold")}
-    assert "staging_daily_sales" not in names
+    assert staging_tables(warehouse) == left, "ours is gone; another's is not touched, and expires"
 
 
 @pytest.mark.cloud
@@ -308,7 +310,8 @@ def test_two_publishers_of_one_table_do_not_meet(
     ("DROP COLUMN cart_count", "it lacks the column cart_count"),
     ("ADD COLUMN margin NUMERIC", "it has a column margin, which is none of the contract's"),
     ("ALTER", "its column units is REQUIRED STRING, not REQUIRED INTEGER"),
-    ("PARTITION", "it is partitioned by nothing, not by event_date"),
+    ("PARTITION", "it is partitioned by nothing, not by event_date (DAY)"),
+    ("MONTH", "it is partitioned by event_date (MONTH), not by event_date (DAY)"),
 ])
 def test_a_drifted_table_stops_everything_before_anything_is_loaded(
     change: str, message: str, warehouse: BigQueryWarehouse, lake: Lake, shop: dict[Table, Rows],
@@ -324,6 +327,8 @@ def test_a_drifted_table_stops_everything_before_anything_is_loaded(
         fields = [{**field, "type": "STRING"} if field["name"] == "units" else field for field in fields]
     drifted = google.Table(found.reference, schema=[google.SchemaField.from_api_repr(field) for field in fields])
     drifted.time_partitioning = None if change == "PARTITION" else found.time_partitioning
+    if change == "MONTH":
+        drifted.time_partitioning = google.TimePartitioning(type_="MONTH", field="event_date")
     warehouse._client.delete_table(found)
     warehouse._client.create_table(drifted)
     with pytest.raises(WarehouseError) as caught:

@@ -2,84 +2,39 @@
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from google.cloud import bigquery
 
 from shoplake.contract.render import bigquery_schema
-from shoplake.contract.tables import CUSTOMER_DAILY_SALES, RUNS
-from shoplake.errors import ConfigError, ShoplakeError, WarehouseError
+from shoplake.contract.tables import (
+    CUSTOMER_DAILY_SALES,
+    DAILY_SALES,
+    QUARANTINE_COUNTS,
+    RUNS,
+    Table,
+    View,
+    find_table,
+)
+from shoplake.errors import ConfigError, LockError, ShoplakeError, WarehouseError
 from shoplake.lake.addresses import locate_lake
 from shoplake.settings import PROJECT_ROOT, load_settings
-from shoplake.warehouse.bigquery import BigQueryWarehouse, jobs, open_bigquery
+from shoplake.warehouse.bigquery import BigQueryWarehouse, jobs, open_bigquery, publishing
 from shoplake.warehouse.bigquery.drift import find_drift
-from shoplake.warehouse.plan import published_tables
+from shoplake.warehouse.plan import find_published_table, published_tables
 
 SELECT = "SELECT batch_id FROM ops.ledger"
 Reply = tuple[int, dict[str, Any]]
-
-
-class Google:
-    """A server whose replies the test gives one after the other, the last one for ever; it keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.requests: list[tuple[str, str, dict[str, Any]]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._make_handler())
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _make_handler(self) -> type[BaseHTTPRequestHandler]:
-        google = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                google.requests.append((self.command, self.path, json.loads(sent) if sent else {}))
-                status, body = google.replies.pop(0) if len(google.replies) > 1 else google.replies[0]
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PATCH = do_DELETE = answer
-
-            def log_message(self, *arguments: object) -> None:
-                pass
-
-        return Handler
+Google = Any  # the server of conftest.py
 
 
 def refuse(status: int, reason: str, message: str) -> Reply:
     """Give an error as BigQuery's REST interface words it."""
     error = {"message": message, "domain": "global", "reason": reason}
     return status, {"error": {"code": status, "message": message, "errors": [error], "status": reason.upper()}}
-
-
-@pytest.fixture
-def google(monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
-    server = Google()
-    monkeypatch.setenv("SHOPLAKE_PROFILE", "dev")
-    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__ENDPOINT", server.address)
-    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "lake")
-    # The waits between two tries are ours; nobody wants to wait for them here.
-    monkeypatch.setattr(jobs, "RETRY", jobs.RETRY.with_delay(0.01, 0.02, 2).with_timeout(0.5))
-    monkeypatch.setattr(jobs, "_JOB_RETRY", jobs._JOB_RETRY.with_delay(0.01, 0.02, 2).with_timeout(0.5))
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -116,7 +71,7 @@ REFUSALS: dict[str, tuple[Reply, type[ShoplakeError], int, tuple[str, ...]]] = {
         WarehouseError, 1, ("python gcp/bigquery_client.py create --profile dev",)),
     "quota": (
         refuse(403, "quotaExceeded", "Quota exceeded: Your project exceeded quota for free query bytes scanned."),
-        WarehouseError, 1, ("a quota of the project shoplake-dev is used up", "nothing was changed")),
+        WarehouseError, 1, ("a quota of the project shoplake-dev is used up", "run the command again")),
     "rate limit that stays": (
         refuse(403, "rateLimitExceeded", "Exceeded rate limits: too many concurrent queries for this project"),
         WarehouseError, 1, ("a quota of the project shoplake-dev is used up",)),
@@ -195,6 +150,166 @@ def test_trouble_that_passes_is_tried_again_and_the_job_says_who_asks_and_what_i
     assert body["jobReference"]["location"] == "europe-west2"
 
 
+def a_job(kind: str, state: str, reason: str = "", **statistics: Any) -> Reply:
+    """Give a job as BigQuery's REST interface tells it; `reason`: why it failed."""
+    status: dict[str, Any] = {"state": state}
+    if reason:
+        status["errorResult"] = {"reason": reason, "message": "Job execution was cancelled or failed"}
+    return 200, {"jobReference": {"projectId": "shoplake-dev", "jobId": "j", "location": "europe-west2"},
+                 "status": status, "configuration": {kind: {}}, "statistics": {kind: statistics}}
+
+
+def a_table(table: Table, **facts: Any) -> Reply:
+    return 200, {"tableReference": {"projectId": "shoplake-dev", "datasetId": table.layer,
+                                    "tableId": table.name.split(".")[1]}, "schema": {"fields": bigquery_schema(table)},
+                 "timePartitioning": {"type": "DAY", "field": table.partition_by} if table.partition_by else None,
+                 **facts}
+
+
+def test_a_load_job_that_fails_by_googles_own_trouble_is_begun_again_with_the_whole_file(
+    google: Google, warehouse: BigQueryWarehouse, write_table: Callable[..., None], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The 503 comes twice: to the request, and as the end of a job."""
+    monkeypatch.setattr(jobs, "_JOB_RETRY", jobs._JOB_RETRY.with_timeout(60))  # the client's upload waits a second
+    write_table(locate_lake(load_settings()), RUNS, [])
+    trouble = refuse(503, "backendError", "Retrying may solve the problem.")
+    begun: Reply = (200, {})
+    google.replies = [a_table(RUNS), a_table(RUNS), begun, trouble, a_job("load", "DONE", "backendError"),
+                      begun, a_job("load", "DONE", outputRows="0"), a_table(RUNS)]
+    (published,) = warehouse.publish([RUNS])
+    assert published.message == "0 rows loaded"
+    whole = [content for (method, *_), content in zip(google.requests, google.contents, strict=True) if method == "PUT"]
+    assert len(whole) == 3
+    assert whole[0] == whole[1] == whole[2]
+    assert whole[0].startswith(b"PAR1")
+    jobs_asked = [body["configuration"] for method, _, body in google.requests if method == "POST"]
+    assert {int(asked["jobTimeoutMs"]) for asked in jobs_asked} == {120_000}
+
+
+@pytest.mark.parametrize(("kind", "end", "words"), [
+    ("load", "stopped", ("job j that fills ops.runs took longer than 1 s (warehouse.query_timeout) and was stopped",
+                         "SHOPLAKE_WAREHOUSE__QUERY_TIMEOUT")),
+    ("load", "", ()),
+    ("load", "running", ("job j that fills ops.runs", "still runs, 1 s after it was asked to stop")),
+    ("query", "stopped", ("job j took longer than 1 s", "was stopped; ask for fewer days")),
+    ("query", "", ()),
+])
+def test_a_job_that_takes_too_long_is_waited_for_until_it_has_ended(
+    kind: str, end: str, words: tuple[str, ...], google: Google, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cancellation is a request only: a job that still succeeds counts, and no other begins before it has ended."""
+    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__QUERY_TIMEOUT", "1")
+    monkeypatch.setattr(jobs, "_CANCEL_TIMEOUT", 1.0 if end == "running" else 60.0)
+    cancelled_at: list[int] = []
+
+    def respond(method: str, path: str) -> Reply:
+        if path.split("?")[0].endswith("/cancel"):
+            cancelled_at.append(len(google.requests))
+            return 200, {"job": a_job(kind, "RUNNING")[1]}
+        # It goes on for two answers more.
+        has_ended = bool(cancelled_at) and len(google.requests) > cancelled_at[0] + 2 and end != "running"
+        reason = end if has_ended else ""
+        if "/queries/" in path and not reason:
+            return 200, {"jobReference": a_job(kind, "DONE")[1]["jobReference"], "jobComplete": has_ended,
+                         "totalRows": "0", "schema": {"fields": [{"name": "batch_id", "type": "INTEGER"}]}}
+        if "/queries/" in path:
+            return refuse(400, reason, "Job execution was cancelled")
+        return a_job(kind, "DONE" if has_ended else "RUNNING", reason, outputRows="7")
+
+    google.respond = respond
+    with open_bigquery(load_settings()) as warehouse:
+        def ask() -> Any:
+            if kind == "query":
+                return warehouse.query(SELECT).num_rows
+            target = bigquery.TableReference.from_string("shoplake-dev.ops.runs")
+            return warehouse._jobs.load("gs://b/a.parquet", target, [], "ops.runs")
+
+        if end:
+            with pytest.raises(WarehouseError) as caught:
+                ask()
+            assert all(word in str(caught.value) for word in words), caught.value
+        else:
+            assert ask() == (7 if kind == "load" else 0)
+    assert len(cancelled_at) == 1
+    if end != "running":
+        assert len(google.requests) > cancelled_at[0] + 2
+
+
+@pytest.mark.parametrize(("relation", "check", "sent"), [
+    (DAILY_SALES, 1, []),
+    (DAILY_SALES, 2, ["POST tables", "POST load", "DELETE staging"]),
+    (RUNS, 1, []),
+    (QUARANTINE_COUNTS, 1, []),
+], ids=lambda value: getattr(value, "name", None))
+def test_a_publisher_that_lost_its_lock_writes_nothing_more(
+    relation: Table | View, check: int, sent: list[str], google: Google, warehouse: BigQueryWarehouse,
+    write_table: Callable[..., None], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lost before the load: no table is made and no load job begun; lost during the load: no MERGE."""
+    for table in (DAILY_SALES, RUNS, *map(find_table, QUARANTINE_COUNTS.reads)):
+        write_table(locate_lake(load_settings()), table, [])
+
+    class LostLock:
+        checks = 0
+
+        def check(self) -> None:
+            self.checks += 1
+            if self.checks >= check:
+                raise LockError("the lease ran out")
+
+        def announce_ready(self) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr(publishing, "hold_lock", lambda *arguments: nullcontext(LostLock()))
+    google.respond = lambda method, path: (
+        a_job("load", "DONE", outputRows="0") if "/jobs" in path or path == "/upload"
+        else a_table(find_published_table(relation)))
+    with pytest.raises(LockError, match="the lease ran out"):
+        warehouse.publish([relation])
+    changes = []
+    for method, path, body in google.requests:
+        if method in ("GET", "PUT"):  # PUT brings the content of the load job that was begun before
+            continue
+        what = next(iter(set(body["configuration"]) & {"load", "query"})) if "configuration" in body else (
+            path.split("?")[0].rsplit("/", 1)[1].split("_")[0])
+        changes.append(f"{method} {what}")
+    assert changes == sent
+
+
+def test_two_publications_share_no_staging_table(
+    google: Google, warehouse: BigQueryWarehouse, write_table: Callable[..., None],
+) -> None:
+    """What another staged is neither emptied nor removed; each MERGE reads its own, which expires by itself."""
+    write_table(locate_lake(load_settings()), DAILY_SALES, [])
+
+    def respond(method: str, path: str) -> Reply:
+        if path == "/upload":
+            return a_job("load", "DONE", outputRows="0")
+        if "/queries/" in path:
+            return 200, {"jobReference": a_job("query", "DONE")[1]["jobReference"], "jobComplete": True}
+        if "/jobs" in path:
+            return a_job("query", "DONE", numDmlAffectedRows="0")
+        return 200, {**a_table(DAILY_SALES)[1], **(google.requests[-1][2] if path.endswith("/tables?prettyPrint=false")
+                                                   else {})}
+
+    google.respond = respond
+    for _ in range(2):
+        warehouse.publish([DAILY_SALES])
+    made = [body for method, path, body in google.requests if method == "POST" and "tableReference" in body]
+    names = [body["tableReference"]["tableId"] for body in made]
+    assert len(set(names)) == 2
+    assert all(name.startswith("staging_daily_sales_") for name in names)
+    assert all(body["expirationTime"] for body in made)
+    removed = [path.split("?")[0].rsplit("/", 1)[1] for method, path, _ in google.requests if method == "DELETE"]
+    assert removed == names
+    loaded = [body["configuration"]["load"]["destinationTable"]["tableId"] for *_, body in google.requests
+              if "load" in body.get("configuration", {})]
+    assert loaded == names
+    merges = [body["configuration"]["query"]["query"] for *_, body in google.requests
+              if "query" in body.get("configuration", {})]
+    assert [name in merge for name, merge in zip(names, merges, strict=True)] == [True, True]
+
+
 def test_explain_asks_for_the_bytes_and_runs_nothing(google: Google, warehouse: BigQueryWarehouse) -> None:
     google.replies = [(200, {"jobReference": {"projectId": "shoplake-dev", "jobId": "j"}, "status": {"state": "DONE"},
                              "configuration": {"dryRun": True, "query": {}},
@@ -243,3 +358,10 @@ def test_a_table_that_terraform_made_is_the_contracts(entry: dict[str, Any]) -> 
     assert find_drift(table, bigquery.Table.from_api_repr(made)) == []
     fields = [{**field, "mode": "NULLABLE"} for field in entry["schema"]]
     assert find_drift(table, bigquery.Table.from_api_repr({**made, "schema": {"fields": fields}}))
+    texts = [{name: str(value) if name in ("precision", "scale") else value for name, value in field.items()}
+             for field in entry["schema"]]
+    assert find_drift(table, bigquery.Table.from_api_repr({**made, "schema": {"fields": texts}})) == []
+    for size in ("precision", "scale"):
+        other = [{**field, size: "2"} if size in field else field for field in texts]
+        problems = find_drift(table, bigquery.Table.from_api_repr({**made, "schema": {"fields": other}}))
+        assert len(problems) == sum(size in field for field in texts)

@@ -14,7 +14,7 @@ from shoplake.contract.tables import LATEST_WINDOW_PRODUCTS
 from shoplake.errors import EXIT_OK, EXIT_REFUSED
 from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse.google_analyzer import GoogleAnalyzer
-from shoplake.warehouse.plan import merge_statement, plan_bigquery, published_tables
+from shoplake.warehouse.plan import ANY_PUBLICATION, merge_statement, plan_bigquery, published_tables, staging_name
 from shoplake.warehouse.sql_gate import check_query, check_statement, check_view
 
 MAIN: Callable[[list[str]], int] = runpy.run_path(str(PROJECT_ROOT / "utils" / "check_sql.py"))["main"]
@@ -166,7 +166,8 @@ def test_a_mistake_in_a_statement_for_bigquery_is_refused(
 ) -> None:
     gcp = load_settings("dev").gcp
     table = next(table for table in published_tables() if table.name == "gold.daily_sales")
-    statements = [*plan_bigquery(gcp), merge_statement(table, gcp, [date(2026, 1, 31)])]
+    staging = staging_name(table, gcp, ANY_PUBLICATION)
+    statements = [*plan_bigquery(gcp), merge_statement(table, gcp, [date(2026, 1, 31)], staging)]
     (sql,) = (sql for sql in statements if sql.startswith(kind) and "`shoplake-dev.gold.daily_sales`" in sql)
     assert check_statement(google_analyzer, "x", sql, gcp) == []
     assert sql.count(right) == 1, sql

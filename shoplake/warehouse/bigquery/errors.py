@@ -59,7 +59,8 @@ def explain(error: Exception, settings: Settings, identity: str, what: str) -> S
     if reasons.intersection(_QUOTA_REASONS) or "uota exceeded" in said:
         return WarehouseError(
             f"{what}: a quota of the project {project} is used up, and trying again with growing delays did not help: "
-            f"{said}. Wait, or raise the quota (IAM & Admin > Quotas); nothing was changed.")
+            f"{said}. Wait, or raise the quota (IAM & Admin > Quotas), and run the command again; publishing "
+            "goes on from where it stopped.")
     if _is_about_project(said):
         return ConfigError(
             f"{what}: BigQuery knows no project {project} that {identity} may use: {said}. The project is "

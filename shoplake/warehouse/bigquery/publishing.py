@@ -6,6 +6,7 @@ labels, written last: a publisher that dies before is repeated, and finds nothin
 """
 
 import hashlib
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,10 +97,11 @@ def _merge_days(
         return "no partition changed"
     with _export() as file:
         count = export_days(lake, table, newest.version, days, file)
+        lock.check()
         with _stage(jobs, table) as staging:
             _load(jobs, lake, table, file, staging)
             lock.check()
-            changed = merge(jobs, table, sorted(days) if days is not None else None)
+            changed = merge(jobs, table, sorted(days) if days is not None else None, staging)
     which = "all partitions" if days is None else f"{len(days)} changed partitions"
     return f"{count:,} rows of {which} compared, {changed:,} rows changed"
 
@@ -113,9 +115,10 @@ def _find_days(lake: Lake, table: Table, newest: _Newest, known: str | None) -> 
     return days if days is not None and len(days) <= MAX_LISTED_DAYS else None
 
 
-def merge(jobs: Jobs, table: Table, days: list[date] | None) -> int:
+def merge(jobs: Jobs, table: Table, days: list[date] | None, staging: bigquery.Table) -> int:
     """Make the staged rows those of the target's partitions; give how many rows were inserted, updated or deleted."""
-    _, job = jobs.run(merge_statement(table, jobs.settings.gcp, days), {})
+    name = f"{staging.project}.{staging.dataset_id}.{staging.table_id}"
+    _, job = jobs.run(merge_statement(table, jobs.settings.gcp, days, name), {}, fills=table.name)
     return int(job.num_dml_affected_rows or 0)
 
 
@@ -151,20 +154,23 @@ def _export() -> Iterator[Path]:
 def _load(jobs: Jobs, lake: Lake, table: Table, file: Path, target: bigquery.Table) -> int:
     address = keep_export(lake, table, file)
     if not lake.is_local:
-        return jobs.load(address, target.reference, target.schema)
+        return jobs.load(address, target.reference, target.schema, table.name)
     with open(address, "rb") as content:
-        return jobs.load(content, target.reference, target.schema)
+        return jobs.load(content, target.reference, target.schema, table.name)
 
 
 @contextmanager
 def _stage(jobs: Jobs, table: Table) -> Iterator[bigquery.Table]:
-    """Give an empty staging table, which is gone afterwards; one whose publisher died is replaced."""
+    """Give an empty staging table of our own, which is gone afterwards, or within a day of its publisher's death.
+
+    Its name is no other publication's: a publisher that lost its lock, or one of another lake, takes no rows away from
+    under a MERGE, which would delete what it does not find.
+    """
     schema = [bigquery.SchemaField.from_api_repr(field) for field in bigquery_schema(table)]
-    staging = bigquery.Table(staging_name(table, jobs.settings.gcp), schema=schema)
+    staging = bigquery.Table(staging_name(table, jobs.settings.gcp, secrets.token_hex(8)), schema=schema)
     staging.expires = datetime.now(UTC) + _STAGING_LIFE
-    jobs.client.delete_table(staging, not_found_ok=True, retry=RETRY)
     try:
-        yield jobs.client.create_table(staging, retry=RETRY)
+        yield jobs.client.create_table(staging, exists_ok=True, retry=RETRY)
     finally:
         jobs.client.delete_table(staging, not_found_ok=True, retry=RETRY)
 

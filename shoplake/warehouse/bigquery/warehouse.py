@@ -78,8 +78,9 @@ class BigQueryWarehouse:
             WarehouseError: a table that exists is not what the contract says, or a right is missing.
         """
         for statement in plan_bigquery(self._settings.gcp):
-            with self._explained(f"{statement.split('`')[1]} cannot be made"):
-                self._jobs.run(statement, {})
+            name = statement.split("`")[1]
+            with self._explained(f"{name} cannot be made"):
+                self._jobs.run(statement, {}, fills=name)
         for table in published_tables():
             self._tag(table, self._check_table(table))
         return tuple(resolve_relation(table.name, self._settings.gcp) for table in published_tables())
