@@ -55,7 +55,7 @@ test: setup  ## Run the tests, on two cores
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not nightly and not sql_proof and not cloud" -n 2 --dist worksteal
 
 test-live: setup  ## Run the tests of the standing platform: Airflow, a killed stream, files, a browser (installs Chromium)
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live -n 2 --dist loadfile
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
 
 test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services as processes, and the DAGs under Composer's own packages
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m nightly

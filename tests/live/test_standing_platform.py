@@ -79,10 +79,13 @@ def test_an_event_by_hand_is_on_the_dashboard_within_15_seconds_of_its_batch(pla
     page = browser.new_page()
     page.goto("http://" + processes.read_state(platform.data / "stack" / "dashboard.json").address)  # type: ignore[union-attr]
     page.get_by_role("heading", name="Live", exact=True).wait_for(timeout=60_000)
+    before = read_table(platform.lake, LEDGER, ["batch_id"]).num_rows
     platform.run_json("kafka/producer.py", "--replay", str(file), "--source", "events")
     page.get_by_text("MADE-BY-HAND").first.wait_for(timeout=60_000)
     seen = datetime.now(UTC)
     page.close()
+    # The page may show the window before the batch's ledger row is written.
+    platform.wait_for(lambda: read_table(platform.lake, LEDGER, ["batch_id"]).num_rows > before, "its batch", 60)
     committed = changed_at(platform.lake, LEDGER)
     assert committed is not None
     seconds = (seen - committed).total_seconds()
