@@ -18,7 +18,7 @@ WITH forecast AS (
 actual AS (
   SELECT event_date, product_id, units
   FROM gold.daily_sales
-  WHERE event_date >= @from_date  -- not only to @to_date: the shop may have been closed then, and sold later
+  WHERE event_date >= @from_date  -- not only to to_date: the shop may have been closed then, and sold later
 ),
 compared AS (
   SELECT
