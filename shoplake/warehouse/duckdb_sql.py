@@ -5,11 +5,12 @@ sums of INT64 stay INT64, dates stay dates. Each rule is proven by results again
 """
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 from sqlglot import ErrorLevel, exp
 
 from shoplake.errors import QueryRefusedError
-from shoplake.warehouse.googlesql import DIALECT, Query, show
+from shoplake.warehouse.googlesql import DIALECT, Query, is_float_literal, show
 from shoplake.warehouse.partition_filters import find_line
 
 NUMERIC = "DECIMAL(38, 9)"
@@ -43,6 +44,7 @@ def write_duckdb(query: Query) -> str:
         QueryRefusedError: the meaning hangs on a type that the text does not fix, or on a conversion that differs.
     """
     tree = query.tree.copy()
+    _refuse_mixed_literals(tree)
     for node in reversed(list(tree.walk())):  # children first
         rule = _RULES.get(type(node))
         new = rule(node) if rule else node
@@ -62,13 +64,9 @@ def _kind(node: exp.Expr) -> str:
     return kind
 
 
-def _is_float_literal(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Literal) and not node.is_string and not node.is_int
-
-
 def _common_kind(operands: Sequence[exp.Expr]) -> str:
     """Give the type that GoogleSQL computes in; a literal such as 1.5 takes the other side's type."""
-    kinds = {_kind(node) for node in operands if not _is_float_literal(node)} or {_FLOAT}
+    kinds = {_kind(node) for node in operands if not is_float_literal(node)} or {_FLOAT}
     return _FLOAT if _FLOAT in kinds else _NUMERIC if _NUMERIC in kinds else _INT
 
 
@@ -81,25 +79,62 @@ def _cast(node: exp.Expr, to: str) -> exp.Expr:
 
 
 def _write_literal(node: exp.Expr) -> exp.Expr:
-    if not _is_float_literal(node) or "e" in node.name.lower():
+    """DuckDB takes 1.5 for DECIMAL, GoogleSQL for FLOAT64 unless the operands that share its type are NUMERIC."""
+    if not is_float_literal(node):
         return node
-    context = node.parent
-    while isinstance(context, (exp.Paren, exp.Neg, exp.If)):
-        context = context.parent
-    beside = [other for other in context.walk() if other.is_type("decimal")] if context else []
-    return node if beside else exp.Literal.number(f"{node.name}e0")
+    beside = [other for other in _sharing_type(node) if not is_float_literal(other)]
+    if any(other.is_type("decimal") for other in beside) and not any(other.is_type("double") for other in beside):
+        return exp.Literal(this=f"{Decimal(node.name):f}", is_string=False)
+    return node if "e" in node.name.lower() else exp.Literal(this=f"{node.name}e0", is_string=False)
+
+
+def _sharing_type(node: exp.Expr) -> list[exp.Expr]:
+    """Give the operands that GoogleSQL brings to one type, `node` among them; a condition is none of its results'."""
+    parent = node.parent
+    case = parent.parent if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case) else parent
+    if isinstance(case, exp.Case):
+        branches = case.args["ifs"]
+        is_result = node.arg_key in ("true", "default")
+        operands = [*(branch.args["true" if is_result else "this"] for branch in branches),
+                    case.args.get("default") if is_result else case.this]
+        return [operand for operand in operands if operand]
+    if isinstance(parent, exp.If):
+        return [parent.args[name] for name in ("true", "false") if parent.args.get(name)]
+    if isinstance(parent, exp.Cast):
+        return [parent]
+    return list(parent.iter_expressions()) if isinstance(parent, (exp.Binary, exp.Func, exp.Between, exp.In)) else []
+
+
+def _refuse_mixed_literals(tree: exp.Expr) -> None:
+    """Refuse 1.5 in one branch of a UNION and NUMERIC in another: which type it takes hangs on all branches."""
+    for operation in tree.find_all(exp.SetOperation):
+        for column in zip(*(select.expressions for select in _branches(operation)), strict=False):
+            values = [projection.unalias() for projection in column]
+            literal = next((value for value in values if is_float_literal(value)), None)
+            if literal and any(value.is_type("decimal") for value in values):
+                raise QueryRefusedError(
+                    f"{show(literal)} stands in one branch of {operation.key.upper()} and NUMERIC in another; write "
+                    f"CAST({show(literal)} AS NUMERIC).", find_line(literal)
+                )
+
+
+def _branches(query: exp.Expr) -> list[exp.Expr]:
+    query = query.unnest()
+    if isinstance(query, exp.SetOperation):
+        return [*_branches(query.left), *_branches(query.right)]
+    return [query]
 
 
 def _divide(node: exp.Expr) -> exp.Expr:
     is_numeric = _common_kind([node.this, node.expression]) == _NUMERIC
-    return _call("divide_numeric" if is_numeric else "divide_float", node.this, node.expression)
-
-
-def _divide_safely(node: exp.Expr) -> exp.Expr:
-    divisor = node.copy()
-    divisor.set("expression", exp.Nullif(this=node.expression.copy(), expression=exp.Literal.number(0)))
-    divisor.expression.type = node.expression.type
-    return _divide(divisor)
+    divisor = node.expression
+    if isinstance(node, exp.SafeDivide):
+        if is_numeric and _kind(node) != _NUMERIC:
+            raise QueryRefusedError(
+                f"{show(node)}: SAFE_DIVIDE takes NUMERIC with no literal such as 1.5; write CAST(1.5 AS NUMERIC).",
+                find_line(node))
+        divisor = exp.Nullif(this=divisor.copy(), expression=exp.Literal.number(0))
+    return _call("divide_numeric" if is_numeric else "divide_float", node.this, divisor)
 
 
 def _divide_integers(node: exp.Expr) -> exp.Expr:
@@ -183,7 +218,7 @@ def _keep_date(node: exp.Expr) -> exp.Expr:
 
 
 _RULES: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
-    exp.Literal: _write_literal, exp.Div: _divide, exp.SafeDivide: _divide_safely, exp.IntDiv: _divide_integers,
+    exp.Literal: _write_literal, exp.Div: _divide, exp.SafeDivide: _divide, exp.IntDiv: _divide_integers,
     exp.Mod: _divide_integers, exp.Mul: _multiply, exp.Sum: _aggregate, exp.CountIf: _aggregate, exp.Avg: _aggregate,
     exp.Window: _aggregate, exp.Cast: _convert, exp.TryCast: _convert, exp.Round: _round, exp.Extract: _extract,
     exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,

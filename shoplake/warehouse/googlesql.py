@@ -4,6 +4,7 @@ The list of constructs is closed. What stands in it was compared with Google's o
 that is missing is refused by name, because sqlglot translates several of them silently wrong.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,7 @@ _STRUCTURE: tuple[type[exp.Expr], ...] = (
     exp.Select, exp.From, exp.Join, exp.Where, exp.Group, exp.Having, exp.Qualify, exp.Order, exp.Ordered, exp.Limit,
     exp.Offset, exp.With, exp.CTE, exp.Subquery, exp.Union, exp.Except, exp.Intersect, exp.Distinct, exp.Table,
     exp.TableAlias, exp.Unnest, exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Paren, exp.Literal, exp.Null,
-    exp.Boolean, exp.Parameter, exp.Var, exp.DataType, exp.DataTypeParam, exp.Interval, exp.Window, exp.WindowSpec,
-    exp.Array, exp.Tuple,
+    exp.Boolean, exp.Parameter, exp.Var, exp.DataType, exp.Interval, exp.Window, exp.WindowSpec, exp.Array,
 )
 _OPERATORS: tuple[type[exp.Expr], ...] = (
     exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Neg, exp.And, exp.Or, exp.Not, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT,
@@ -40,13 +40,13 @@ _OPERATORS: tuple[type[exp.Expr], ...] = (
 _FUNCTIONS: tuple[type[exp.Expr], ...] = (
     exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Greatest, exp.Least, exp.Cast, exp.TryCast, exp.SafeDivide,
     exp.IntDiv, exp.Mod, exp.Abs, exp.Ceil, exp.Floor, exp.Round, exp.Sqrt, exp.Sum, exp.Count, exp.CountIf,
-    exp.Avg, exp.Min, exp.Max, exp.AnyValue, exp.LogicalAnd, exp.LogicalOr, exp.RowNumber,
+    exp.Avg, exp.Min, exp.Max, exp.LogicalAnd, exp.LogicalOr, exp.RowNumber,
     exp.Rank, exp.DenseRank, exp.Ntile, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue,
     exp.LastValue, exp.CurrentDate, exp.Date, exp.DateAdd, exp.DateSub, exp.DateDiff, exp.DateTrunc, exp.WeekStart,
     exp.Extract, exp.GenerateDateArray, exp.TimestampTrunc, exp.Concat, exp.Length,
     exp.StartsWith, exp.EndsWith,
 )
-_ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
+ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
 # Arguments that are no nodes of their own, and switch a node to something that is not proven.
 _REFUSED_ARGUMENTS: dict[type[exp.Expr], tuple[str, ...]] = {
     exp.Select: ("kind", "operation_modifiers"), exp.Distinct: ("on",), exp.With: ("recursive",),
@@ -56,6 +56,9 @@ _REFUSED_ARGUMENTS: dict[type[exp.Expr], tuple[str, ...]] = {
 }
 _JOIN_KINDS = ("", "INNER", "OUTER", "CROSS")
 _ALTERNATIVES: dict[type[exp.Expr], str] = {
+    exp.AnyValue: "write MAX(…)",
+    exp.DataTypeParam: "write the type without its size, such as NUMERIC or STRING",
+    exp.Tuple: "compare each column by itself, with AND",
     exp.Format: "return the value itself, or CAST it AS STRING",
     exp.Pivot: "write one SUM(IF(…)) for each column",
     exp.ApproxTopK: "write GROUP BY with ORDER BY COUNT(*) DESC LIMIT n",
@@ -102,6 +105,7 @@ def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Ta
     for node in tree.walk():
         _check_construct(node)
     used = _bind(tree, parameters)
+    _join_signs(tree)
     resolved = _resolve(tree, relations)
     _check_names(resolved)
     return Query(resolved, tables, used, find_unfiltered(resolved, relations))
@@ -140,7 +144,7 @@ def _check_tables(tree: exp.Query, relations: Sequence[Table | View]) -> tuple[s
 
 
 def _check_construct(node: exp.Expr) -> None:
-    if type(node) not in _ALLOWED:
+    if type(node) not in ALLOWED:
         instead = _ALTERNATIVES.get(type(node), "write it with plain operators, CASE and the usual aggregates")
         raise _unproven(_name_of(node), node, instead)
     for type_, names in _REFUSED_ARGUMENTS.items():
@@ -206,10 +210,26 @@ def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
     return used
 
 
+def _join_signs(tree: exp.Query) -> None:
+    """Make -1.5 and (1.5) the literals that they are in GoogleSQL: they take the type of what stands beside them."""
+    for sign in list(tree.find_all(exp.Neg)):
+        if is_float_literal(sign.this):
+            sign.replace(exp.Literal(this=f"-{sign.this.name}", is_string=False))
+    for paren in list(tree.find_all(exp.Paren)):
+        if is_float_literal(paren.this) and not isinstance(paren.parent, exp.Neg):
+            paren.replace(paren.this)
+
+
+def is_float_literal(node: exp.Expr) -> bool:
+    """Tell whether it is a literal such as 1.5: FLOAT64, but NUMERIC beside NUMERIC."""
+    return isinstance(node, exp.Literal) and not node.is_string and not node.is_int
+
+
 def _resolve(tree: exp.Query, relations: Sequence[Table | View]) -> exp.Expr:
     schema = MappingSchema(dialect=DIALECT)
     for relation in relations:
-        columns = {column.name: bigquery_type(column) for column in relation.columns}
+        # Without sizes: sqlglot takes NUMERIC(28, 4) for wider than FLOAT64.
+        columns = {column.name: re.sub(r"\(.*?\)", "", bigquery_type(column)) for column in relation.columns}
         schema.add_table(relation.name, columns)
     try:
         resolved = qualify(tree, schema=schema, dialect=DIALECT, quote_identifiers=False, identify=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+import duckdb
 import sqlglot
 from sqlglot import exp
 
@@ -18,8 +19,9 @@ from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import TABLES, Table, View
 from shoplake.errors import QueryRefusedError, ShoplakeError
+from shoplake.lake.sql import select_nothing
 from shoplake.settings import GcpSettings
-from shoplake.warehouse.duckdb_sql import write_duckdb
+from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.google_analyzer import GoogleAnalyzer
 from shoplake.warehouse.googlesql import DIALECT, Query, Value, read_query
 from shoplake.warehouse.named_queries import NamedQuery, check_default, read_named_query
@@ -28,6 +30,10 @@ from shoplake.warehouse.plan import ANY_PUBLICATION, published_tables, resolve_r
 from shoplake.warehouse.protocol import RELATIONS
 
 _SAMPLES: dict[str, Value] = {"DATE": date(2026, 1, 31), "INT64": 1, "STRING": "a", "NUMERIC": Decimal("1.5")}
+_GOOGLES_NAMES = {
+    "BIGINT": "INT64", "INTEGER": "INT64", "DOUBLE": "FLOAT64", "DECIMAL": "NUMERIC", "VARCHAR": "STRING",
+    "BOOLEAN": "BOOL", "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
+}
 _DICTIONARY = "the tables and their columns stand in docs/data_dictionary.md"
 # What to do instead, for what Google's analyzer says.
 _ADVICE = (
@@ -118,12 +124,27 @@ def _caught_default(query: NamedQuery) -> Iterator[tuple[int | None, str]]:
 def _check_meaning(read: Query, seen: Sequence[tuple[str, str]]) -> Iterator[tuple[int | None, str]]:
     """Give what keeps a query that BigQuery can read from meaning the same here, or from reading few partitions."""
     yield from ((scan.line, str(scan)) for scan in read.unfiltered)
-    write_duckdb(read)
+    answered = _describe_in_duckdb(read)
     selects = read.tree.selects if isinstance(read.tree, exp.Query) else []
-    for node, (name, type_) in zip(selects, seen, strict=True):
+    for node, duckdb_type, (name, type_) in zip(selects, answered, seen, strict=True):
         here = _plain_type(node.type.sql(DIALECT)) if node.type else "UNKNOWN"
-        if here != type_:
-            yield None, f"{name} is {type_} in BigQuery, but {here} in the translation; write CAST(… AS {type_})"
+        wrong = next((other for other in (here, duckdb_type) if other != type_), None)
+        if wrong:
+            yield None, f"{name} is {type_} in BigQuery, but {wrong} in the translation; write CAST(… AS {type_})"
+
+
+def _describe_in_duckdb(read: Query) -> list[str]:
+    """Give the types of the columns that DuckDB answers with, by their names in GoogleSQL."""
+    columns = _columns_of((*TABLES, *RELATIONS))
+    with duckdb.connect() as connection:
+        for statement in ("SET TimeZone = 'UTC'", *MACROS):
+            connection.execute(statement)
+        for name in read.tables:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {name.split('.')[0]}")
+            connection.execute(f"CREATE VIEW {name} AS {select_nothing(tuple(columns[name]))}")
+        answer = connection.execute(write_duckdb(read), dict(read.parameters))
+        types = [str(column[1]).split("(")[0] for column in answer.description or ()]
+    return [_GOOGLES_NAMES.get(type_, type_) for type_ in types]
 
 
 def _analyze(

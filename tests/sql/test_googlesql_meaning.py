@@ -1,6 +1,7 @@
 """What the embedded warehouse answers is what Google's own engine answers: values and types, construct by construct."""
 
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -9,12 +10,15 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+import sqlglot
 
 from shoplake.contract.columns import Column
 from shoplake.contract.render import duckdb_ddl
 from shoplake.contract.tables import Table
+from shoplake.errors import QueryRefusedError
+from shoplake.settings import PROJECT_ROOT
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
-from shoplake.warehouse.googlesql import read_query
+from shoplake.warehouse.googlesql import ALLOWED, DIALECT, read_query
 
 GoogleSql = Callable[..., tuple[list[str], list[str], list[tuple[Any, ...]]]]
 SAMPLE = Table("gold.t", "Values at the edges", "id", ("id",), (
@@ -102,6 +106,17 @@ EXPRESSIONS = {
                 "CEIL(x)", "FLOOR(x)", "-x", "x * @amount", "x > @amount", "x = 1", "x / (n + 20.5)", "x * (n / 2)"],
     "numeric and literals": ["x * 1.5", "x + 1.5", "-1.5 * x", "x > 1.5", "COALESCE(x, 0.5)", "IF(n > 0, 1.5, x)",
                              "CASE WHEN n > 0 THEN (1.5 + 1) WHEN n < -3 THEN x END", "COALESCE(n * 1.5, 1.5)"],
+    "literals beside a condition": [
+        "IF(x > 0, 0.1, 0.2) + IF(x > 0, 0.2, 0.1)", "IF(x > 0, 1.5, 2)", "CASE WHEN x > 1 THEN 0.5 ELSE 0.25 END",
+        "CASE x WHEN 1.5 THEN 0.1 ELSE 0.2 END", "COALESCE(IF(x > 1, 0.1, 0.2), 0.3)", "1.5 + IF(x > 1, 1, 2)",
+        "CASE WHEN x > 1 THEN 0.5 WHEN n > 0 THEN x ELSE -0.25 END", "IF(n > 0, 0.1, IF(n < 0, 0.2, x))",
+        "LAG(x, 1, 0.5) OVER (ORDER BY id)", "x BETWEEN 0.1 AND 1.5", "x IN (1.5, 2)", "GREATEST(x, 1.5)",
+        "NULLIF(1.5, x)", "IF(x > 1, CAST(0.5 AS NUMERIC), 0.25)"],
+    "literals with a sign or an exponent": [
+        "x * (1.5)", "x - -1.5", "x * -(1.5)", "1.5 - 1.5 * x", "f * -1.5", "IF(n > 0, -1.5, x)", "x * 1e2", "n * 1e2",
+        "x + 1.5 * 2", "x * IF(n > 0, 1.5, 2)", "IF(x > 1, 0.1, 0.2) * x"],
+    "numeric beside float": ["x + f", "(x + f) / 3", "IF(n > 0, x, f) / 3", "x * f / 3", "COALESCE(f, x, 0.5)",
+                             "SAFE_DIVIDE(x + f, 3)", "@amount + f", "COALESCE(x, n * 1.5)", "GREATEST(x, f, 1.5)"],
     "float": ["f * 1.5", "x * f", "f > 1.5", "f / 3", "f / g", "CEIL(f)", "FLOOR(f)", "IF(n > 0, 1.5, n)", "f + n"],
     "roots": ["SQRT(CAST(ABS(x) AS FLOAT64))", "SQRT(ABS(f))", "SQRT(g * g)", "SQRT(CAST(n * n AS FLOAT64))",
               "SQRT(SAFE_DIVIDE(ABS(f), g - g))"],
@@ -118,7 +133,7 @@ EXPRESSIONS = {
              "d >= '2024-06-01'", "GREATEST(d, e)", "DATE(ts)",
              "IF(@name = 'month', DATE_TRUNC(d, MONTH), DATE_TRUNC(d, WEEK(MONDAY)))",
              "IF(@name = 'a', DATE_TRUNC(d, MONTH), DATE_TRUNC(d, WEEK(MONDAY)))", "DIV(DATE_DIFF(@day, d, DAY), 7)",
-             "DATE_SUB(d, INTERVAL (7 * @three) DAY)"],
+             "DATE_SUB(d, INTERVAL (7 * @three) DAY)", "CURRENT_DATE() > DATE_ADD(d, INTERVAL 1 MONTH)"],
     "between days": ["DATE_DIFF(d, e, DAY)", "DATE_DIFF(d, e, WEEK)", "DATE_DIFF(d, e, WEEK(MONDAY))",
                      "DATE_DIFF(d, e, ISOWEEK)", "DATE_DIFF(d, e, MONTH)", "DATE_DIFF(d, e, QUARTER)",
                      "DATE_DIFF(d, e, YEAR)"],
@@ -163,7 +178,7 @@ def test_an_expression_has_googles_value_and_type(
 AGGREGATES = ("SUM(n) AS a, SUM(x) AS b, AVG(x) AS c, AVG(n) AS d, COUNT(*) AS e, COUNT(n) AS f, "
               "COUNT(DISTINCT s) AS g, COUNTIF(n > 0) AS h, MIN(d) AS i, MAX(x) AS j, SUM(x * n) AS k, "
               "SUM(IF(n > 0, x, 0)) AS l, AVG(DISTINCT x) AS m, SUM(DISTINCT n) AS o, LOGICAL_AND(b) AS p, "
-              "LOGICAL_OR(b) AS q")
+              "LOGICAL_OR(b) AS q, SUM(IF(x > 1, 0.5, 0.25)) AS r, MAX(IF(x > 1, 0.1, 0.2)) AS s, MIN(x + f) AS t")
 ORDERED = [
     f"SELECT {AGGREGATES} FROM gold.t",
     f"SELECT {AGGREGATES} FROM gold.t WHERE id < 0",
@@ -195,6 +210,8 @@ UNORDERED = [
     "SELECT n FROM gold.t UNION DISTINCT SELECT k FROM gold.t",
     "SELECT x FROM gold.t UNION ALL SELECT n FROM gold.t", "SELECT n FROM gold.t EXCEPT DISTINCT SELECT k FROM gold.t",
     "SELECT n FROM gold.t INTERSECT DISTINCT SELECT k FROM gold.t", "SELECT v FROM UNNEST([1, 2, 3]) AS v",
+    "SELECT n AS v FROM gold.t UNION ALL SELECT CAST(1.5 AS NUMERIC) UNION ALL SELECT x FROM gold.t",
+    "SELECT v / 3 AS v FROM (SELECT x AS v FROM gold.t UNION ALL SELECT f FROM gold.t)",
     "SELECT t.id, u.id AS v FROM gold.t AS t, gold.t AS u WHERE t.id = u.id + 1",
 ]
 
@@ -220,3 +237,24 @@ def test_a_division_by_zero_is_an_error_as_in_bigquery(
         google_sql(sql, {}, {"gold.t": (SAMPLE.columns, ROWS)})
     with pytest.raises(duckdb.Error, match="division by zero"):
         _ask_duckdb(connection, sql, {})
+
+
+@pytest.mark.parametrize(("sql", "instead"), [
+    ("SELECT n AS v FROM gold.t UNION ALL SELECT 1.5 UNION ALL SELECT x FROM gold.t", "CAST(1.5 AS NUMERIC)"),
+    ("SELECT n AS v FROM gold.t UNION ALL (SELECT 1.5 AS v UNION ALL SELECT x FROM gold.t)", "CAST(1.5 AS NUMERIC)"),
+    ("SELECT x AS v FROM gold.t INTERSECT DISTINCT SELECT -0.5", "CAST(-0.5 AS NUMERIC)"),
+    ("SELECT SAFE_DIVIDE(x, 1.5) AS v FROM gold.t", "CAST(1.5 AS NUMERIC)"),
+    ("SELECT ANY_VALUE(s) AS v FROM gold.t", "write MAX"), ("SELECT CAST(x AS NUMERIC(9, 2)) AS v FROM gold.t", "size"),
+])
+def test_what_cannot_be_decided_is_refused_with_the_way_out(sql: str, instead: str) -> None:
+    with pytest.raises(QueryRefusedError, match=re.escape(instead)):
+        write_duckdb(read_query(sql, {}, [SAMPLE]))
+
+
+def test_every_construct_that_is_allowed_is_proven() -> None:
+    """By a case of this file, or by a query of sql/, which test_differential_proof.py compares."""
+    cases = [f"SELECT {expression} AS v FROM gold.t" for group in EXPRESSIONS.values() for expression in group]
+    queries = [file.read_text() for file in (PROJECT_ROOT / "sql").rglob("*.sql")]
+    trees = [sqlglot.parse_one(sql, dialect=DIALECT) for sql in (*cases, *ORDERED, *UNORDERED, *queries)]
+    proven = {type(node) for tree in trees for node in tree.walk()}
+    assert [construct.__name__ for construct in ALLOWED - proven] == []
