@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shoplake.days import list_days
 from shoplake.errors import EXIT_OK, ConfigError, StorageError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
@@ -126,15 +127,15 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     from shoplake.contract.tables import find_table
     from shoplake.errors import ContractError
     from shoplake.lake.addresses import BUCKETS
-    from shoplake.lake.arrow import open_table, table_exists
+    from shoplake.lake.arrow import table_exists
     from shoplake.lake.buckets import NEW
-    from shoplake.lake.partitions import export_days
+    from shoplake.lake.export import export_days
 
     try:
         table = find_table(arguments.table)
     except ContractError as error:
         raise ConfigError(str(error)) from error
-    days = requested_days(arguments.first, arguments.last)
+    days = list_days(arguments.first, arguments.last)
     if days is not None and table.partition_by is None:
         raise ConfigError(f"{table.name} is not stored by days: leave --from and --to out")
     is_remote = arguments.target.startswith(BUCKETS)
@@ -144,7 +145,7 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
         raise ContractError(f"the table {table.name} does not exist yet in {lake.root}")
     with tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder:
         file = Path(folder) / "rows.parquet"
-        rows = export_days(lake, table, open_table(lake, table).version(), days, file)
+        rows = export_days(lake, table, None, days, file)
         if is_remote:
             send(lake, file, arguments.target, NEW)
         else:
@@ -169,15 +170,6 @@ def folder_beside(target: str) -> Iterator[str]:
             yield folder
     except FileExistsError as error:
         raise taken from error
-
-
-def requested_days(first: date | None, last: date | None) -> list[date] | None:
-    """Give the days of --from and --to, or None when neither is given."""
-    if first is None and last is None:
-        return None
-    if first is None or last is None or first > last:
-        raise ConfigError("--from and --to go together, the first day not after the last, as YYYY-MM-DD")
-    return [date.fromordinal(day) for day in range(first.toordinal(), last.toordinal() + 1)]
 
 
 def check_address(address: str, settings: Settings) -> str:

@@ -8,10 +8,11 @@ import argparse
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shoplake.days import list_days
 from shoplake.errors import EXIT_OK, ConfigError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from shoplake.lake.addresses import Lake
 
 LOG = logging.getLogger("shoplake.batch")
-MAX_DAYS = 3660
 # Planning and committing a table's few days leaves a core idle: two tables side by side take a third less time.
 TABLES_AT_ONCE = 2
 
@@ -56,7 +56,7 @@ def run_batch(arguments: argparse.Namespace) -> int:
     """Ingest the file if one is given; build gold and export daily_sales, unless only the file is wanted."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
-    days = requested_days(arguments.first, arguments.last)
+    days = list_days(arguments.first, arguments.last)
     if arguments.ingest_only and (days or not arguments.historical_csv):
         raise ConfigError("--ingest-only goes with --historical-csv FILE, and without --from and --to")
     from pyspark.sql import SparkSession
@@ -81,18 +81,6 @@ def run_batch(arguments: argparse.Namespace) -> int:
     report = {"ingested": ingested, "built": built, "exported": exported}
     print_result(report, describe(report), arguments.json)
     return EXIT_OK
-
-
-def requested_days(first: date | None, last: date | None) -> set[date] | None:
-    """Give the days of --from and --to, or None when neither is given."""
-    if first is None and last is None:
-        return None
-    if first is None or last is None:
-        raise ConfigError("--from and --to go together: give both days, as YYYY-MM-DD")
-    count = (last - first).days + 1
-    if not 1 <= count <= MAX_DAYS:
-        raise ConfigError(f"--from {first} --to {last} is {count} days; allowed are 1 to {MAX_DAYS}")
-    return {first + timedelta(days=number) for number in range(count)}
 
 
 def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -153,10 +141,10 @@ def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[dat
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
     """Write daily_sales.parquet beside the lake, for tools that take a file."""
     from shoplake.contract.tables import DAILY_SALES
-    from shoplake.lake.export import export_parquet
+    from shoplake.lake.export import export_table
 
     path = settings.data_path / "daily_sales.parquet"
-    return {"file": str(path), "rows": export_parquet(lake, DAILY_SALES, path)}
+    return {"file": str(path), "rows": export_table(lake, DAILY_SALES, path)}
 
 
 def describe(report: dict[str, Any]) -> str:

@@ -61,17 +61,13 @@ def list_folder(lake: Lake, address: str) -> tuple[list[StoredObject], list[str]
 
 def read_object(lake: Lake, address: str) -> tuple[bytes, StoredObject] | None:
     """Read a small object and what it was when it was read; None where there is none."""
-    from google.api_core.exceptions import NotFound
-
     while (found := find_object(lake, address)) is not None:
         with explained(lake, address):
             try:
                 return _blob(lake, address).download_as_bytes(
                     if_generation_match=found.generation, **_patience(lake)), found
-            except NotFound:
-                continue  # replaced or deleted since the look
             except Exception as error:
-                if not _is_refused(error):
+                if not _has_changed(error):
                     raise
     return None
 
@@ -112,14 +108,12 @@ def upload_file(lake: Lake, path: Path, address: str, replaces: int = NEW) -> St
 
 def download_file(lake: Lake, stored: StoredObject, path: Path) -> bool:
     """Download that generation of an object to a file; False where it is no longer the newest."""
-    from google.api_core.exceptions import NotFound
-
     with explained(lake, stored.address):
         try:
             _blob(lake, stored.address).download_to_filename(
                 str(path), if_generation_match=stored.generation, **_patience(lake))
         except Exception as error:
-            if isinstance(error, NotFound) or _is_refused(error):
+            if _has_changed(error):
                 return False
             raise
     return True
@@ -127,13 +121,11 @@ def download_file(lake: Lake, stored: StoredObject, path: Path) -> bool:
 
 def delete_object(lake: Lake, address: str, generation: int) -> bool:
     """Delete that generation of an object; False where it is no longer the newest."""
-    from google.api_core.exceptions import NotFound
-
     with explained(lake, address):
         try:
             _blob(lake, address).delete(if_generation_match=generation, **_patience(lake))
         except Exception as error:
-            if isinstance(error, NotFound) or _is_refused(error):
+            if _has_changed(error):
                 return False
             raise
     return True
@@ -159,8 +151,6 @@ def move_object(lake: Lake, stored: StoredObject, address: str) -> bool:
 
 def _copy_object(lake: Lake, stored: StoredObject, address: str) -> StoredObject | None:
     """Copy to an address that is free, and give what is there then; one whose answer was lost is refused."""
-    from google.api_core.exceptions import NotFound
-
     with explained(lake, address):
         source, target, token = _blob(lake, stored.address), _blob(lake, address), None
         try:
@@ -170,7 +160,7 @@ def _copy_object(lake: Lake, stored: StoredObject, address: str) -> StoredObject
                 if token is None:
                     break
         except Exception as error:
-            if not isinstance(error, NotFound) and not _is_refused(error):
+            if not _has_changed(error):
                 raise
     return find_object(lake, address)
 
@@ -251,6 +241,13 @@ def _identity(lake: Lake) -> str:
         return "the anonymous user of gcp.storage_endpoint"
     credentials = _open_client(lake.endpoint)._credentials
     return getattr(credentials, "service_account_email", None) or getattr(credentials, "account", None) or "the user"
+
+
+def _has_changed(error: Exception) -> bool:
+    """Tell whether an object is no longer the one that was named: replaced or deleted since the look."""
+    from google.api_core.exceptions import NotFound
+
+    return isinstance(error, NotFound) or _is_refused(error)
 
 
 def _is_refused(error: Exception) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from shoplake.contract.tables import DAILY_SALES, Table
 from shoplake.errors import StorageError
-from shoplake.lake import partitions
+from shoplake.lake import export
 from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.buckets import download_file, find_object
 from shoplake.settings import PROJECT_ROOT, load_settings
@@ -86,7 +86,7 @@ def test_an_export_that_breaks_off_leaves_nothing_and_overwrites_nothing(
     lake: Lake, tmp_path: Path, capsys: Capture, write_table: Write, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_table(lake, DAILY_SALES, [sales(date(2024, 2, 28), "P1")])
-    folder, export_days = tmp_path / "exports", partitions.export_days
+    folder, export_days = tmp_path / "exports", export.export_days
     target = folder / "x.parquet"
 
     def break_off(*arguments: Any) -> int:
@@ -97,10 +97,10 @@ def test_an_export_that_breaks_off_leaves_nothing_and_overwrites_nothing(
         target.write_bytes(b"another's")
         return export_days(*arguments)
 
-    monkeypatch.setattr(partitions, "export_days", break_off)
+    monkeypatch.setattr(export, "export_days", break_off)
     assert MAIN(["export", "gold.daily_sales", str(target)]) == 1
     assert list(folder.iterdir()) == []
-    monkeypatch.setattr(partitions, "export_days", come_first)
+    monkeypatch.setattr(export, "export_days", come_first)
     assert MAIN(["export", "gold.daily_sales", str(target)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x.parquet", b"another's")]

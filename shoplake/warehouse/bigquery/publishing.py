@@ -20,14 +20,9 @@ from google.cloud import bigquery
 from shoplake.contract.render import bigquery_schema
 from shoplake.contract.tables import Table, View, find_table
 from shoplake.lake.addresses import Lake
+from shoplake.lake.export import export_days, export_rows, keep_export
 from shoplake.lake.locks import HeldLock, hold_lock
-from shoplake.lake.partitions import (
-    export_days,
-    export_rows,
-    find_changed_days,
-    keep_export,
-    read_state,
-)
+from shoplake.lake.partitions import find_changed_days, read_state
 from shoplake.warehouse.bigquery.jobs import RETRY, Jobs
 from shoplake.warehouse.duckdb import DuckDBWarehouse
 from shoplake.warehouse.plan import (
