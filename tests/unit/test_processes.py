@@ -102,6 +102,12 @@ def test_a_process_that_does_not_hear_is_killed() -> None:
 
 
 def test_a_reused_pid_is_no_member() -> None:
-    own_session = processes.describe_server(os.getsid(0), 9092)
-    stale = replace(own_session, process_created=own_session.process_created - 100)
-    assert processes.find_members([stale], "TEST_MARK", uuid.uuid4().hex) == []
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    state = processes.describe_server(other.pid, 9092)
+    stale = replace(state, process_created=state.process_created - 100)
+    try:
+        assert [member.pid for member in processes.find_members([state], "TEST_MARK", uuid.uuid4().hex)] == [other.pid]
+        assert processes.find_members([stale], "TEST_MARK", uuid.uuid4().hex) == []
+    finally:
+        other.kill()
+        other.wait()
