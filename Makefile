@@ -20,8 +20,12 @@ export SPARK_HOME := $(SITE)/pyspark
 # Sets JAVA_HOME by the rule of shoplake.java, and says which Java it passed over.
 WITH_JAVA = . "$(SPARK_HOME)/conf/spark-env.sh" &&
 
+# Drawn anew for each run, and told, so that a run can be repeated.
+WITH_FAULT_SEED = export FAULT_SEED=$${FAULT_SEED:-$$("$(PY)" -c 'import secrets; print(secrets.randbelow(2**32))')} && \
+	echo "FAULT_SEED=$$FAULT_SEED" &&
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql check package cloud-plan lock docs clean
+.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql test-faults soak check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +56,7 @@ down: setup  ## Stop the standing platform; its data stay
 	@"$(PY)" utils/stack.py down
 
 test: setup  ## Run the tests, on two cores
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not nightly and not sql_proof and not cloud" -n 2 --dist worksteal
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m "not slow and not live and not nightly and not sql_proof and not cloud and not faults" -n 2 --dist worksteal
 
 test-live: setup  ## Run the tests of the standing platform: Airflow, a killed stream, files, a browser (installs Chromium)
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
@@ -65,6 +69,15 @@ test-data: setup  ## Run the tests that take the whole real data set through bot
 
 test-cloud: setup  ## Run the pipeline in the cloud's profile against emulators of Cloud Storage and BigQuery
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m cloud
+
+test-faults: setup  ## Kill, cut off, fill up and corrupt everything, under an hour (FAULT_SEED=N repeats one run)
+	@$(WITH_FAULT_SEED) $(WITH_JAVA) "$(VENV)/bin/pytest" tests -m faults -n 2 --dist worksteal
+
+soak: setup  ## Kill the driver and the broker some 900 times; stop it at any time, and call it again to go on
+	@$(WITH_FAULT_SEED) $(WITH_JAVA) export FAULT_RANDOM_KILLS=200 FAULT_KILLS_PER_POINT=20 FAULT_BROKER_KILLS=100 \
+		FAULT_PROGRESS="$(CURDIR)/data/soak.jsonl" && mkdir -p data && \
+		{ "$(VENV)/bin/pytest" tests/faults/test_kills.py -m faults -n 2 --dist worksteal; code=$$?; \
+		"$(PY)" tests/faults/progress.py "$$FAULT_PROGRESS"; exit $$code; }
 
 test-sql: setup  ## Compare DuckDB and Google's SQL engine, each query on 200 random sets of tables (SQL_PROOF_SEED=N)
 	@export SQL_PROOF_SEED=$${SQL_PROOF_SEED:-$$("$(PY)" -c 'import secrets; print(secrets.randbelow(2**32))')} && \
