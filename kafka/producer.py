@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
-from shoplake.deliveries import Deliveries
+from shoplake.deliveries import Deliveries, open_acks
 from shoplake.errors import EXIT_OK, ConfigError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import EXIT_INTERRUPTED, print_result, run_to_exit_code
@@ -50,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="decides what shoppers do (default: drawn, and told at the end)")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="write the right answers of the simulation as JSON")
     parser.add_argument("--to-file", type=Path, metavar="FILE", help="write .csv[.gz] or .parquet instead of sending")
+    parser.add_argument("--acks", type=Path, metavar="FILE", help="write each acknowledged record as CSV: partition, "
+                        "offset, and its event_id or (--replay) its value's SHA-256")
     parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="seconds between records")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -111,6 +113,7 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
     given = [name for name, value in simulation.items() if value is not None]
     problems = [
         (flags.replay and given, f"{', '.join(given)} belong to a simulation; leave them out, or give --events"),
+        (flags.acks and flags.to_file, "--acks is what a broker acknowledged; --to-file sends to none"),
         (flags.limit and not flags.replay, "--limit belongs to --replay; --events N simulates exactly N records"),
         ((flags.first is None) != (flags.last is None), "--from and --to go together; give both days, or none for now"),
         (flags.last and flags.last >= today,
@@ -145,8 +148,9 @@ def send(
     from kafka.errors import KafkaError
 
     limit_ms = 1000 * settings.kafka.delivery_timeout
-    deliveries = Deliveries()
-    with closing(connect(KafkaConsumer, settings)) as observer, stop_on_signals() as stop:
+    with (closing(connect(KafkaConsumer, settings)) as observer, open_acks(flags.acks) as acks,
+          stop_on_signals() as stop):
+        deliveries = Deliveries(acks)
         check_topic(observer, settings)
         producer = connect(KafkaProducer, settings, acks="all", enable_idempotence=True, delivery_timeout_ms=limit_ms,
                            max_block_ms=limit_ms, linger_ms=20, batch_size=1 << 17)
@@ -208,7 +212,7 @@ def send_one(producer: "KafkaProducer", record: Any, deliveries: Deliveries, set
     except KafkaError as error:
         deliveries.fail(error)
         return False
-    future.add_callback(deliveries.acknowledge).add_errback(deliveries.fail)
+    future.add_callback(deliveries.acknowledge_record, record).add_errback(deliveries.fail)
     return True
 
 

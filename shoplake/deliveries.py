@@ -1,6 +1,12 @@
 """Count what the broker said to each record, and keep the unanswered ones within bounds."""
 
+import csv
+import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol, TextIO
 
 from shoplake.errors import SourceError
 
@@ -8,15 +14,51 @@ from shoplake.errors import SourceError
 MAX_IN_FLIGHT = 10_000
 
 
+class Sent(Protocol):
+    """A record of a simulation or of a file; the first has an `event_id` too."""
+
+    @property
+    def value(self) -> bytes:
+        """The payload."""
+
+
+class Place(Protocol):
+    """Where the broker has written a record."""
+
+    partition: int
+    offset: int
+
+
+@contextmanager
+def open_acks(path: Path | None) -> Iterator[TextIO | None]:
+    """Open the file for `Deliveries`' acknowledged records, which are in it as soon as they are acknowledged."""
+    if path is None:
+        yield None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # By line: what a killed sender was told before stands in the file.
+    file = path.open("w", encoding="utf-8", newline="", buffering=1)
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # what could not be written was counted as an error at once
+            file.close()
+
+
 class Deliveries:
     """The account of one sending; the client's own thread calls `acknowledge` and `fail`.
+
+    Args:
+        acks: gets a CSV line for each acknowledged record: partition, offset, and its event_id or else its value's
+            SHA-256. The offset is -1 where the broker said only that a record sent again is there already.
 
     Attributes:
         sent: records handed to the client; each ends as acknowledged or as an error.
         first_error: the first delivery error in words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, acks: TextIO | None = None) -> None:
+        self._acks = None if acks is None else csv.writer(acks, lineterminator="\n")
         self.sent = 0
         self.acknowledged = 0
         self.first_error: str | None = None
@@ -53,6 +95,17 @@ class Deliveries:
         with self._changed:
             self.acknowledged += 1
             self._note_answer()
+
+    def acknowledge_record(self, record: Sent, place: Place) -> None:
+        """Count a record that the broker has written, and write it down; what cannot be written down is an error."""
+        try:
+            if self._acks:
+                identity = getattr(record, "event_id", None) or hashlib.sha256(record.value).hexdigest()
+                self._acks.writerow((place.partition, place.offset, identity))
+        except (OSError, ValueError) as error:  # a ValueError: an answer after the end
+            self.fail(error)
+        else:
+            self.acknowledge()
 
     def fail(self, error: BaseException) -> None:
         """Note a record that the broker has not written."""

@@ -1,5 +1,6 @@
 """kafka/producer.py against a real broker: what it says it sent is what the topic holds."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -255,3 +256,49 @@ def test_wrong_files_exit_1(produce: Any, argv: list[str], message: str) -> None
     code, _, err = produce(*argv)
     assert code == 1
     assert message in err
+
+
+def test_each_acknowledged_record_is_written_down(broker: str, topic: str, produce: Any, tmp_path: Path) -> None:
+    acks = tmp_path / "not" / "there" / "acks.csv"
+    assert produce("--events", "300", *HISTORY, "--seed", "5", "--acks", acks)[0] == 0
+    written = list(csv.reader(acks.read_text().splitlines()))
+    sent = {(record.partition, record.offset): json.loads(record.value).get("event_id")
+            for record in read_topic(broker, topic) if record.value.startswith(b'{"') and record.value.endswith(b"}")}
+    assert len(written) == 300
+    named = {(int(partition), int(offset)): event_id for partition, offset, event_id in written}
+    assert len(named) == 300
+    known = {place: event_id for place, event_id in sent.items() if event_id}
+    assert len(known) > 100
+    assert {place: named[place] for place in known} == known
+
+    file = tmp_path / "data.csv"
+    file.write_text(EVENTS_CSV)
+    assert produce("--replay", file, "--acks", acks)[0] == 0
+    replayed = {(record.partition, record.offset): hashlib.sha256(record.value).hexdigest()
+                for record in read_topic(broker, topic) if record.value.startswith(b"this")}
+    rows = {(int(partition), int(offset)): identity for partition, offset, identity in csv.reader(acks.open())}
+    assert len(rows) == 4, "a new sending starts a new account"
+    assert replayed.items() <= rows.items()
+
+
+def test_a_killed_producer_leaves_what_was_acknowledged(broker: str, topic: str, tmp_path: Path) -> None:
+    acks = tmp_path / "acks.csv"
+    process = subprocess.Popen([sys.executable, str(PRODUCER), "--events", "100000", *HISTORY, "--acks", str(acks)])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (acks.exists() and acks.stat().st_size > 50_000):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    records = read_topic(broker, topic)
+    places = {(record.partition, record.offset) for record in records}
+    written = [line.split(",") for line in acks.read_text().splitlines()[:-1]]  # the last may be cut
+    assert 1000 < len(written) <= len(records) < 100_000
+    assert {(int(partition), int(offset)) for partition, offset, _ in written} <= places
+    assert len(records) - len(written) < 20_000, "what was acknowledged is written down at once"
+
+
+def test_an_account_that_cannot_be_written_is_no_success(broker: str, topic: str, produce: Any) -> None:
+    code, out, err = produce("--events", "50", *HISTORY, "--acks", "/dev/full", "--json")
+    assert code == 1
+    assert json.loads(out)["acknowledged"] == 0
+    assert "No space left on device" in err
