@@ -1,0 +1,162 @@
+"""What must be true of a lake, whatever happened: by the producer's ledger, the simulator's truth, an undisturbed run."""
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from shoplake.contract import tables
+from shoplake.contract.tables import Table
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table, table_exists
+from shoplake.lake.ledger import count_rows
+from shoplake.lake.locks import INGEST, hold_lock
+from shoplake.lake.reconcile import reconcile
+
+SALES = ("order_count", "units", "gross_amount", "cancelled_units", "cancelled_amount", "net_amount")
+COLUMNS = {
+    tables.SILVER_EVENTS: ("event_date", "event_id", "event_type", "product_id", "category", "price", "quantity",
+                           "is_late", "event_time", "user_id"),
+    tables.SILVER_DUPLICATES: ("event_date", "event_id"),
+    tables.DAILY_SALES: ("event_date", "product_id", "category", *SALES, "view_count", "cart_count"),
+    tables.CATEGORY_REVENUE: ("event_date", "category", *SALES, "net_amount_week_before", "net_growth_week"),
+    tables.DAILY_SALES_SUMMARY: tables.DAILY_SALES_SUMMARY.column_names,
+    tables.CUSTOMER_DAILY_SALES: tables.CUSTOMER_DAILY_SALES.column_names,
+    tables.PRODUCT_REVENUE_5MIN: ("window_start", "product_id", *SALES),
+    tables.CATEGORY_REVENUE_1H: ("window_start", "category", *SALES),
+}
+GOLD = tuple(table for table in COLUMNS if table.name.startswith("gold."))
+COORDINATES = ("origin", "partition", "offset")
+RECORDS = (tables.BRONZE_EVENTS, tables.SILVER_EVENTS, tables.SILVER_DUPLICATES, tables.SILVER_QUARANTINE)
+
+
+def as_text(value: Any) -> Any:
+    """Write a cell as the simulator's truth writes it: money and growth as text, times in UTC with six digits.
+
+    Lists become tuples, which can be counted.
+    """
+    if isinstance(value, list):
+        return tuple(as_text(one) for one in value)
+    if isinstance(value, dict):
+        return tuple((key, as_text(one)) for key, one in value.items())
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def rows_of(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> Counter[tuple[Any, ...]]:
+    """Read a table's columns (default: all) as a multiset of rows, by delta-rs: Spark does not check itself."""
+    names = list(columns or table.column_names)
+    return Counter(tuple(as_text(row[name]) for name in names)
+                   for row in read_table(lake, table, names).to_pylist())
+
+
+def assert_same(name: str, seen: Counter[Any], right: Counter[Any]) -> None:
+    """Fail with the rows that one of the two lacks."""
+    missing, extra = right - seen, seen - right
+    found = (f"{name}: {missing.total()} rows missing, e.g. {list(missing)[:3]}; "
+             f"{extra.total()} too many, e.g. {list(extra)[:3]}")
+    assert not missing, found
+    assert not extra, found
+
+
+def check_truth(lake: Lake, truth: Mapping[str, Any], only: Iterable[Table] = tuple(COLUMNS)) -> None:
+    """Compare the lake with the simulator's right answers: zero differing rows, money to the last digit."""
+    for table in only:
+        assert_same(table.name, rows_of(lake, table, COLUMNS[table]), Counter(map(tuple, truth[table.name])))
+    values = read_table(lake, tables.BRONZE_EVENTS, ["value"])["value"].to_pylist()
+    assert_same("bronze.events", Counter(hashlib.sha256(value).hexdigest() for value in values),
+                Counter(truth["bronze.events"]))
+    quarantine = read_table(lake, tables.SILVER_QUARANTINE, ["value", "reasons"]).to_pylist()
+    refused = ((hashlib.sha256(row["value"]).hexdigest(), tuple(sorted(row["reasons"]))) for row in quarantine)
+    assert_same("silver.quarantine", Counter(refused),
+                Counter((value, tuple(reasons)) for value, reasons in truth["silver.quarantine"]))
+    ledger = count_rows(lake)
+    assert {"offsets": ledger["offsets"], "late": ledger["late"], "silver": ledger["silver"]} == {
+        "offsets": truth["rows"]["bronze.events"], "late": truth["late_count"],
+        "silver": truth["rows"]["silver.events"]}
+
+
+def read_acks(path: Path) -> Counter[tuple[int, int, str]]:
+    """Read what `producer.py --acks` wrote; a line that a kill has cut short is none."""
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    return Counter((int(partition), int(offset), identity)
+                   for partition, offset, identity in csv.reader(whole.splitlines()))
+
+
+def check_acknowledged(lake: Lake, acks: Iterable[tuple[int, int, str]]) -> None:
+    """Fail unless each acknowledged record is in bronze exactly once, under its coordinates and with its identity."""
+    bronze = read_table(lake, tables.BRONZE_EVENTS, ["partition", "offset", "value"]).to_pylist()
+    places = Counter((row["partition"], row["offset"]) for row in bronze)
+    values = {(row["partition"], row["offset"]): row["value"] for row in bronze}
+    for partition, offset, identity in acks:
+        assert offset >= 0, f"the broker did not say where {identity} is"
+        assert places[partition, offset] == 1, f"{identity} is {places[partition, offset]} times in bronze"
+        sent = _event_id(values[partition, offset])
+        assert sent is None or sent == identity, f"{partition}/{offset} is {sent}, not {identity}"
+
+
+def _event_id(value: bytes) -> str | None:
+    try:
+        event_id = json.loads(value)["event_id"]
+    except (ValueError, KeyError, TypeError):
+        return None  # a broken record, or one of version 1, whose identity is derived
+    return event_id if isinstance(event_id, str) else None
+
+
+def hash_gold(lake: Lake) -> dict[str, str]:
+    """Give a hash of each gold table's sorted rows."""
+    return {table.name: hashlib.sha256(repr(sorted(rows_of(lake, table).items(), key=repr)).encode()).hexdigest()
+            for table in GOLD}
+
+
+def check_nothing_doubled(lake: Lake) -> None:
+    """Fail if a record stands twice in a table: it may be half-way, but never doubled."""
+    for table in RECORDS:
+        if table_exists(lake, table):
+            doubled = [row for row, count in rows_of(lake, table, COORDINATES).items() if count > 1]
+            assert not doubled, f"{table.name}: {len(doubled)} records stand there twice, e.g. {doubled[:3]}"
+
+
+def check_balanced(lake: Lake) -> None:
+    """Fail unless offsets = ledger = bronze = silver + duplicates + quarantine, record by record."""
+    with hold_lock(lake, INGEST, 0):
+        found = reconcile(lake)
+    assert found.is_balanced, found.residuals
+    assert found.offsets == found.bronze == found.silver + found.duplicates + found.quarantine
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """All right answers of one sending.
+
+    Attributes:
+        truth: the simulator's document; None where it does not tell.
+        acks: what the producer was told by the broker.
+        gold: `hash_gold` of an undisturbed run; None where there is none.
+    """
+
+    truth: Mapping[str, Any] | None = None
+    acks: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    gold: Mapping[str, str] | None = None
+
+    def check(self, lake: Lake) -> None:
+        """Fail unless nothing was lost, doubled or changed."""
+        check_nothing_doubled(lake)
+        check_balanced(lake)
+        check_acknowledged(lake, self.acks)
+        if self.truth is not None:
+            check_truth(lake, self.truth)
+        if self.gold is not None:
+            assert hash_gold(lake) == self.gold
