@@ -28,7 +28,7 @@ def read_state(lake: Lake, table: Table) -> TableState | None:
     if not table_exists(lake, table):
         return None
     delta = open_table(lake, table)
-    files = _list_files(delta, table)
+    files = list_files(delta, table)
     newest = max((file.day for file in files if file.day), default=None)
     return TableState(str(delta.metadata().id), delta.version(), sum(file.row_count for file in files), newest)
 
@@ -39,22 +39,27 @@ def find_changed_days(lake: Lake, table: Table, since: int, until: int) -> froze
     Files that were only rewritten count too. None if the older version is no longer there to compare with.
     """
     try:
-        before = set(_list_files(open_table(lake, table, since), table))
+        before = set(list_files(open_table(lake, table, since), table))
     except (DeltaError, OSError, StorageError):  # it was vacuumed away
         return None
-    now = set(_list_files(open_table(lake, table, until), table))
+    now = set(list_files(open_table(lake, table, until), table))
     return frozenset(file.day for file in before ^ now if file.day)
 
 
 @dataclass(frozen=True)
-class _File:
+class TableFile:
+    """A data file of a table's version; `day` is its partition, None for a table without."""
+
     path: str
     row_count: int
+    byte_count: int
     day: date | None
 
 
-def _list_files(delta: DeltaTable, table: Table) -> list[_File]:
+def list_files(delta: DeltaTable, table: Table) -> list[TableFile]:
+    """Give the files of the version that was opened, from its log alone."""
     added = pa.table(delta.get_add_actions(flatten=True))
     days = added[f"partition.{table.partition_by}"].to_pylist() if table.partition_by else [None] * len(added)
-    return [_File(path, count or 0, day) for path, count, day in
-            zip(added["path"].to_pylist(), added["num_records"].to_pylist(), days, strict=True)]
+    return [TableFile(path, count or 0, size, day) for path, count, size, day in
+            zip(added["path"].to_pylist(), added["num_records"].to_pylist(), added["size_bytes"].to_pylist(), days,
+                strict=True)]
