@@ -206,6 +206,7 @@ EXAMPLES: dict[str, tuple[str | bytes | None, tuple[str, ...]]] = {
     "milliseconds": (make_text(event_time="1774007940000"), TIME),
     "five minutes ahead": (make_text(event_time='"2026-03-20T12:05:00Z"'), ()),
     "a microsecond more": (make_text(event_time='"2026-03-20T12:05:00.000001Z"'), ("event_time_not_future",)),
+    "a day late": (make_text(event_time='"2026-03-19T12:00:00Z"'), ()),
     "the year 0": (make_text(event_time='"0000-01-01T00:00:00Z"'), ("event_time_not_ancient",)),
     "256 characters": (make_text(brand=f'"{"😀" * 256}"'), ()),
     "257": (make_text(brand=f'"{"a" * 257}"'), ("text_bounded",)),
