@@ -1,8 +1,8 @@
 """Run a command and tell what it took: CPU-seconds of its process tree, wall seconds and peak memory, as JSON.
 
 CPU-seconds are the kernel's own count of the process and of all its descendants that were waited for, which for a
-spark-submit are the JVM and Python. Memory is the largest sum of the tree's resident sets that was seen. `samples` tells
-the way there, so that a part of the run can be told apart afterwards.
+spark-submit are the JVM and Python. Memory is the largest sum of the tree's resident sets that was seen. `samples`
+tells the way there, so that a part of the run can be told apart afterwards.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,32 +45,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def watch(pid: int, started: float) -> list[tuple[float, float, int]]:
-    """Look at the process tree until its root has ended: seconds since the start, CPU-seconds so far, bytes resident."""
-    samples = []
+    """Look at the process tree until its root has ended: seconds since the start, CPU-seconds and bytes by then."""
+    samples, seen = [], {pid}
     # WNOWAIT leaves the ended process for wait4, which alone tells the usage of the whole tree.
     while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        cpu, rss = look_at_tree(pid)
-        samples.append((time.monotonic() - started, cpu, rss))
+        tree = look_at_tree(pid)
+        # A process that is just being started still shows its parent's memory: only those seen before count.
+        rss = sum(bytes_ for process, (_, bytes_) in tree.items() if process in seen)
+        samples.append((time.monotonic() - started, sum(cpu for cpu, _ in tree.values()), rss))
+        seen = {pid, *tree}
         time.sleep(EVERY_SECONDS)
     return samples
 
 
-def look_at_tree(pid: int) -> tuple[float, int]:
-    """Give the tree's CPU-seconds, those of ended children included, and its resident bytes."""
-    cpu, rss = 0.0, 0
-    try:
+def look_at_tree(pid: int) -> dict[int, tuple[float, int]]:
+    """Give by process the CPU-seconds, those of its ended children included, and the resident bytes."""
+    figures = {}
+    with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return cpu, rss
-    for process in tree:
-        try:
-            times = process.cpu_times()
-            cpu += times.user + times.system + times.children_user + times.children_system
-            rss += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return cpu, rss
+        for process in (root, *root.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                cpu = times.user + times.system + times.children_user + times.children_system
+                figures[process.pid] = (cpu, process.memory_info().rss)
+    return figures
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ neither locks nor checks of its own, and a JSON number passes through a float. R
 """
 
 import argparse
+import gc
 import sys
 import uuid
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
@@ -70,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=1_000_000, metavar="N", help="records of a micro-batch")
     flags = parser.parse_args(argv)
     engine = import_module(f"engines.{flags.engine}_engine")
+    gc.disable()  # a million records make no cycles, only work for its passes
     query_id, batch_id, until = find_position(flags.lake)
     consumer = Consumer({"bootstrap.servers": flags.servers, "group.id": "peer", "enable.auto.commit": False,
                          "auto.offset.reset": "earliest"})
@@ -80,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     while left:
         lake = BatchLake(flags.lake, query_id, batch_id)
         records = read_batch(consumer, min(flags.batch, left), flags.topic, lake)
-        lake.append(records.drop_columns(["ingest_time"]), "bronze/events", "ingest_date")
+        lake.append(records.drop_columns(["text"]), "bronze/events", "ingest_date")
         counts = engine.ingest(records, lake)
         lake.append(ledger_row(records, counts, lake), "ops/ledger")
         print(f"batch {batch_id}: {len(records)} records -> {counts['silver_count']} silver, "
@@ -102,43 +105,46 @@ def find_position(root: Path) -> tuple[str, int, dict[int, int]]:
 
 
 def read_batch(consumer: Consumer, size: int, topic: str, lake: BatchLake) -> pa.Table:
-    """Read `size` records into bronze's columns and `ingest_time`, ordered by partition and offset."""
-    columns: dict[int, tuple[list[int], list[bytes], list[bytes], list[int]]] = {}
-    count = 0
-    while count < size:
-        messages = consumer.consume(min(FETCH, size - count), timeout=10)
-        for message in messages:
-            if message.error():
-                raise SystemExit(f"error: {message.error()}")
-            part = message.partition()
-            if part not in columns:
-                columns[part] = ([], [], [], [])
-            offsets, keys, values, times = columns[part]
-            offsets.append(message.offset())
-            keys.append(message.key())
-            values.append(message.value())
-            times.append(message.timestamp()[1])
-        count += len(messages)
-    return pa.concat_tables([to_arrow(part, *columns[part], topic, lake) for part in sorted(columns)])
+    """Read `size` records, ordered by partition and offset: bronze's columns, and `text` where the value is UTF-8."""
+    parts: list[int] = []
+    offsets: list[int] = []
+    times: list[int] = []
+    keys: list[bytes] = []
+    values: list[bytes] = []
+    while len(values) < size:
+        messages = consumer.consume(min(FETCH, size - len(values)), timeout=10)
+        errors = [message.error() for message in messages if message.error() is not None]
+        if errors:
+            raise SystemExit(f"error: {errors[0]}")
+        parts += [message.partition() for message in messages]
+        offsets += [message.offset() for message in messages]
+        times += [message.timestamp()[1] for message in messages]
+        keys += [message.key() for message in messages]
+        values += [message.value() for message in messages]
 
-
-def to_arrow(
-    part: int, offsets: list[int], keys: list[bytes], values: list[bytes], times: list[int], topic: str,
-    lake: BatchLake,
-) -> pa.Table:
-    """Give one partition's records as bronze's columns."""
     def repeat(value: Any, type_: pa.DataType) -> pa.Array:
-        return pa.repeat(pa.scalar(value, type_), len(offsets))
+        return pa.repeat(pa.scalar(value, type_), size)
 
     moment = pa.array(times, pa.timestamp("ms", "UTC")).cast(pa.timestamp("us", "UTC"))
+    value = pa.array(values, pa.large_binary())
+    is_text = pa.array([value.isascii() or is_utf8(value) for value in values])
     return pa.table({
         "origin": repeat(topic, pa.string()), "topic": repeat(topic, pa.string()),
-        "partition": repeat(part, pa.int32()), "offset": pa.array(offsets, pa.int64()),
-        "key": pa.array(keys, pa.large_binary()), "value": pa.array(values, pa.large_binary()),
-        "headers": pa.nulls(len(offsets), HEADERS), "timestamp": moment, "ingest_time": moment,
-        "ingest_date": moment.cast(pa.date32()), "query_id": repeat(lake.query_id, pa.string()),
-        "batch_id": repeat(lake.batch_id, pa.int64()),
-    })
+        "partition": pa.array(parts, pa.int32()), "offset": pa.array(offsets, pa.int64()),
+        "key": pa.array(keys, pa.large_binary()), "value": value,
+        "headers": pa.nulls(size, HEADERS), "timestamp": moment, "ingest_date": moment.cast(pa.date32()),
+        "query_id": repeat(lake.query_id, pa.string()), "batch_id": repeat(lake.batch_id, pa.int64()),
+        "text": pc.if_else(is_text, value, None).cast(pa.large_string()),
+    }).sort_by([("partition", "ascending"), ("offset", "ascending")])
+
+
+def is_utf8(value: bytes) -> bool:
+    """Say whether bytes are text."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def ledger_row(records: pa.Table, counts: dict[str, Any], lake: BatchLake) -> pa.Table:

@@ -58,9 +58,8 @@ def judge(connection: duckdb.DuckDBPyConnection, rules: list[Any]) -> None:
     is_good = " AND ".join(f"coalesce({rule.expression}, true)" for rule in rules if rule.name != JSON_VALID)
     connection.execute(f"""
     CREATE TABLE judged AS
-    WITH texts AS (SELECT *, try(decode(value)) AS text FROM records),
-    parsed AS (SELECT *, coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
-        CASE WHEN is_json THEN from_json(text, '{structure}') END AS e FROM texts),
+    WITH parsed AS (SELECT * RENAME ("timestamp" AS ingest_time), coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
+        CASE WHEN is_json THEN from_json(text, '{structure}') END AS e FROM records),
     typed AS (SELECT * EXCLUDE (text, e), NOT regexp_matches(concat({', '.join(f'e.{name}' for name in FIELD_NAMES)}),
         '[\\x00-\\x1f\\x7f]') AS is_text_clean, {typed} FROM parsed),
     identified AS (SELECT * REPLACE (coalesce(event_id, {hash_fields(V1_FIELDS)}) AS event_id) FROM typed)

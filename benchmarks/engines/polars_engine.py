@@ -63,8 +63,7 @@ def give_reasons(broken: dict[str, pl.Expr]) -> pl.Expr:
 
 def parse(records: pl.DataFrame) -> pl.DataFrame:
     """Add the typed fields; what cannot be typed is NULL."""
-    texts = pl.Series("text", [value if value.isascii() or is_utf8(value) else None for value in records["value"]],
-                      pl.Binary).cast(pl.String)
+    texts = records["text"]
     # json_decode stops at the first text that is no JSON: what is plainly none is left out, the rest found by halving.
     plainly = texts.str.contains(PLAINLY_JSON) & texts.str.strip_chars_end().str.ends_with("}")
     decoded = decode(pl.select(pl.when(plainly).then(texts)).to_series())
@@ -89,20 +88,11 @@ def parse(records: pl.DataFrame) -> pl.DataFrame:
     identified = cast.with_columns(event_id=cast["event_id"].scatter(nameless, derived))
     day = col("event_time").dt.convert_time_zone("Europe/London").dt.date()
     moment = records["timestamp"]
-    return records.drop("timestamp", "ingest_time").hstack(identified).with_columns(
+    return records.drop("timestamp", "text").hstack(identified).with_columns(
         ingest_time=moment, event_date=pl.when(col("event_time").is_between(
             pl.datetime(1970, 1, 2, time_zone="UTC"), pl.datetime(9999, 1, 1, time_zone="UTC"))).then(day),
         is_late=(moment - col("event_time")) > pl.duration(minutes=10),
         content_hash=sha256(TEXT))
-
-
-def is_utf8(value: bytes) -> bool:
-    """Say whether bytes are text."""
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def decode(texts: pl.Series) -> pl.Series:
