@@ -1,9 +1,10 @@
 """Compare two lakes that were made from the same topic, row by row; exit 3 and say where they differ.
 
-Equal must be: bronze with its bytes, silver with every field and hash, duplicates with the copy kept, quarantine with every
-reason, both live windows, and the ledger's sums. Ids of runs and batches may differ, and how the batches were cut.
+Equal must be: bronze with its bytes, silver with every field and hash, duplicates with the copy kept, quarantine with
+every reason, both live windows, and the ledger's sums. Ids of runs and batches may differ, and where batches were cut.
 --naive compares what a job without identity, ledger and conflicts can have: bronze; silver but for events in conflict;
 the rejected records without the names of rules; and the windows, summed over their parts, in which no conflict lies.
+--gold compares the four gold tables, with every column.
 """
 
 import argparse
@@ -27,7 +28,8 @@ LEDGER = ", ".join(f"sum({name}_count)" for name in ("bronze", "silver", "duplic
 SAME = {
     "bronze/events": f"SELECT {PLACE}, key, value, timestamp, ingest_date FROM {{table}}",
     "silver/events": f"SELECT {EVENT}, ingest_time, ingest_date, is_late, content_hash, {PLACE} FROM {{table}}",
-    "silver/duplicates": f"SELECT {PLACE}, event_date, event_id, kept_partition, kept_offset, ingest_time FROM {{table}}",
+    "silver/duplicates": f"SELECT {PLACE}, event_date, event_id, kept_partition, kept_offset, ingest_time "
+                         "FROM {table}",
     "silver/quarantine": f"SELECT {PLACE}, value, list_sort(reasons), kept_partition, kept_offset, ingest_time "
                          "FROM {table}",
     **{name: f"SELECT window_date, window_start, window_end, {group}, {', '.join(SALES)} FROM {{table}}"
@@ -37,12 +39,14 @@ SAME = {
 }
 # Of the left lake: who is in conflict, and the windows in which a naive job may therefore have the other copy.
 CONFLICTS = """CREATE TABLE conflicts AS SELECT event_date, event_id, event_time, product_id, category
-FROM delta_scan('{left}/silver/events') SEMI JOIN (SELECT event_date, event_id FROM delta_scan('{left}/silver/quarantine')
-WHERE list_contains(reasons, 'conflicting_duplicate')) USING (event_date, event_id)"""
+FROM delta_scan('{left}/silver/events') SEMI JOIN (SELECT event_date, event_id
+FROM delta_scan('{left}/silver/quarantine') WHERE list_contains(reasons, 'conflicting_duplicate'))
+USING (event_date, event_id)"""
 NAIVE = {
     "bronze/events": SAME["bronze/events"],
     "silver/events": f"SELECT {EVENT} FROM {{table}} ANTI JOIN conflicts USING (event_date, event_id)",
-    "silver/quarantine": f"SELECT {PLACE}, value FROM {{table}} WHERE NOT list_contains(reasons, 'conflicting_duplicate')",
+    "silver/quarantine": f"SELECT {PLACE}, value FROM {{table}} "
+                         "WHERE NOT list_contains(reasons, 'conflicting_duplicate')",
     **{name: f"""SELECT window_start, {group}, {', '.join(f'sum({sale})' for sale in SALES)} FROM {{table}} AS live
        WHERE NOT EXISTS (FROM conflicts WHERE conflicts.{group} = live.{group} AND conflicts.event_time >= window_start
        AND conflicts.event_time < window_end) GROUP BY ALL""" for name, group in WINDOWS.items()},
@@ -54,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("left", type=Path, help="the lake that is right")
     parser.add_argument("right", type=Path, help="the lake that is compared with it")
-    parser.add_argument("--naive", action="store_true", help="compare what a naive job can have")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--naive", action="store_true", help="compare what a naive job can have")
+    kind.add_argument("--gold", action="store_true", help="compare the gold tables")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     flags = parser.parse_args(argv)
     return run_to_exit_code(lambda: compare(flags))
@@ -67,7 +73,7 @@ def compare(flags: argparse.Namespace) -> int:
     if flags.naive:
         connection.execute(CONFLICTS.format(left=left))
     result = {}
-    for name, select in (NAIVE if flags.naive else SAME).items():
+    for name, select in (NAIVE if flags.naive else select_gold() if flags.gold else SAME).items():
         sides = [select.format(table=f"delta_scan('{lake}/{name}')") for lake in (left, right)]
         for side, sql in zip(("ours", "theirs"), sides, strict=True):
             connection.execute(f"CREATE OR REPLACE TABLE {side} AS {sql}")
@@ -80,6 +86,14 @@ def compare(flags: argparse.Namespace) -> int:
                      f"{counts['only_right']:,} only in {right}" for name, counts in result.items())
     print_result({"equal": is_equal, "tables": result}, text, flags.json)
     return EXIT_OK if is_equal else EXIT_REFUSED
+
+
+def select_gold() -> dict[str, str]:
+    """Give for each gold table that Spark builds the SELECT of all its columns."""
+    from shoplake.batch.build import GOLD_BUILDS
+
+    tables = [build.table for build in GOLD_BUILDS]
+    return {table.name.replace(".", "/"): f"SELECT {', '.join(table.column_names)} FROM {{table}}" for table in tables}
 
 
 def connect() -> "duckdb.DuckDBPyConnection":

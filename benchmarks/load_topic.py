@@ -45,12 +45,10 @@ def load(flags: argparse.Namespace) -> int:
     producer = Producer({
         "bootstrap.servers": flags.servers, "enable.idempotence": True, "acks": "all",
         "partitioner": "murmur2_random",  # Kafka's own, as kafka-python's
-        "linger.ms": 20, "batch.size": 1 << 18, "queue.buffering.max.messages": 200_000,
+        "log_level": 2, "linger.ms": 20, "batch.size": 1 << 18, "queue.buffering.max.messages": 200_000,
     })
-    if flags.rate:
-        records = simulate_now(flags, settings)
-    else:
-        records = simulate_blocks(flags, settings) if missing else ()
+    simulate = simulate_now if flags.rate else simulate_blocks
+    records = simulate(flags, settings) if missing else ()
     if flags.in_memory:
         records = list(records)
     started, used = time.monotonic(), time.process_time()

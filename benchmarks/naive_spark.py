@@ -20,15 +20,16 @@ SCHEMA = ("event_time STRING, user_id STRING, product_id STRING, category STRING
           "is_guest STRING, source STRING, schema_version STRING, _corrupt_record STRING")
 TEXTS = ("user_id", "product_id", "category", "event_id", "order_id", "session_id", "brand", "source")
 TYPED = {
-    "event_time": r"CASE WHEN e.event_time RLIKE '(Z|[+-][0-9]{2}:[0-9]{2})$' THEN try_cast(e.event_time AS TIMESTAMP) END",
+    "event_time": r"CASE WHEN e.event_time RLIKE '(Z|[+-][0-9]{2}:[0-9]{2})$' "
+                  "THEN try_cast(e.event_time AS TIMESTAMP) END",
     "price": r"CASE WHEN e.price RLIKE '^-?[0-9]+([.][0-9]{1,4})?$' THEN try_cast(e.price AS DECIMAL(18,4)) END",
     "quantity": r"CASE WHEN e.quantity RLIKE '^-?[0-9]+$' THEN try_cast(e.quantity AS INT) END",
     "currency": "coalesce(e.currency, 'GBP')",
     "is_guest": "try_cast(coalesce(e.is_guest, 'false') AS BOOLEAN)",
     "schema_version": "try_cast(coalesce(e.schema_version, '1') AS INT)",
 }
-IDENTITY_OF_V1 = ("sha2(concat_ws('\x1f', date_format(event_time, \"yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'\"), user_id, product_id, "
-                  "category, CAST(price AS STRING), CAST(quantity AS STRING), event_type), 256)")
+IDENTITY_OF_V1 = ("sha2(concat_ws('\x1f', date_format(event_time, \"yyyy-MM-dd'T'HH:mm:ss.SSSSSS'Z'\"), user_id, "
+                  "product_id, category, CAST(price AS STRING), CAST(quantity AS STRING), event_type), 256)")
 VALID = {
     "json": "is_json", "event_time": "event_time IS NOT NULL", "price": "price >= 0", "quantity": "quantity > 0",
     "future": "event_time <= timestamp + INTERVAL 5 MINUTES", "ancient": "event_time >= TIMESTAMP'1970-01-02'",
@@ -62,21 +63,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     spark = SparkSession.builder.appName("naive").getOrCreate()
 
+    def start(rows: "DataFrame", name: str, **sink: str) -> Any:
+        writer = rows.writeStream.option("checkpointLocation", f"{flags.lake}/_checkpoints/{name}")
+        if not sink:
+            return writer.trigger(availableNow=True).foreachBatch(lambda batch, _: add_windows(batch, flags.lake)).start()
+        return writer.trigger(availableNow=True).format("delta").start(f"{flags.lake}/{name}", **sink)
+
     def read() -> "DataFrame":
         return read_topic(spark, flags.servers, flags.topic)
 
-    def write(rows: "DataFrame", table: str, partition: str) -> Any:
-        return start(rows.writeStream.format("delta").partitionBy(partition).option("path", f"{flags.lake}/{table}"),
-                     table)
-
-    def start(writer: Any, name: str) -> Any:
-        return writer.option("checkpointLocation", f"{flags.lake}/_checkpoints/{name}").trigger(availableNow=True).start()
-
     queries = [
-        write(read().selectExpr("*", "to_date(timestamp) AS ingest_date"), "bronze/events", "ingest_date"),
-        write(accept(parse(read())).selectExpr("*", "to_date(timestamp) AS ingest_date"), "silver/events", "event_date"),
-        write(reject(parse(read())), "silver/quarantine", "ingest_date"),
-        start(accept(parse(read())).writeStream.foreachBatch(lambda batch, _: add_windows(batch, flags.lake)), "windows"),
+        start(add_ingest_date(read()), "bronze/events", partitionBy="ingest_date"),
+        start(add_ingest_date(accept(parse(read()))), "silver/events", partitionBy="event_date"),
+        start(add_ingest_date(reject(parse(read()))), "silver/quarantine", partitionBy="ingest_date"),
+        start(accept(parse(read())), "windows"),
     ]
     for query in queries:
         query.awaitTermination()
@@ -86,9 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_topic(spark: "SparkSession", servers: str, topic: str) -> "DataFrame":
     """Open the topic from its beginning."""
-    return spark.readStream.format("kafka").option("kafka.bootstrap.servers", servers).option("subscribe", topic).option(
-        "startingOffsets", "earliest").load().selectExpr(
-            "topic", "partition", "offset", "key", "value", "timestamp")
+    records = spark.readStream.format("kafka").option("kafka.bootstrap.servers", servers).option(
+        "subscribe", topic).option("startingOffsets", "earliest").load()
+    return records.selectExpr("topic", "partition", "offset", "key", "value", "timestamp")
+
+
+def add_ingest_date(rows: "DataFrame") -> "DataFrame":
+    """Add the partition's column."""
+    return rows.selectExpr("*", "to_date(timestamp) AS ingest_date")
 
 
 def parse(records: "DataFrame") -> "DataFrame":
@@ -117,8 +122,7 @@ def reject(events: "DataFrame") -> "DataFrame":
     """Keep what breaks a rule, with the names."""
     broken = ", ".join(f"CASE WHEN NOT coalesce({rule}, false) THEN '{name}' END" for name, rule in VALID.items())
     return events.selectExpr("topic", "partition", "offset", "key", "value", "timestamp",
-                             "to_date(timestamp) AS ingest_date", f"array_compact(array({broken})) AS reasons").filter(
-        "size(reasons) > 0")
+                             f"array_compact(array({broken})) AS reasons").filter("size(reasons) > 0")
 
 
 def add_windows(batch: "DataFrame", lake: Path) -> None:
@@ -128,7 +132,7 @@ def add_windows(batch: "DataFrame", lake: Path) -> None:
     for table, length, group in (("product_revenue_5min", "5 minutes", "product_id"),
                                  ("category_revenue_1h", "1 hour", "category")):
         rows = batch.sparkSession.sql(
-            f"SELECT to_date(w.start) AS window_date, w.start AS window_start, w.end AS window_end, {group}, {sums} "  # noqa: S608
+            f"SELECT to_date(w.start) AS window_date, w.start AS window_start, w.end AS window_end, {group}, {sums} "
             f"FROM (SELECT *, window(event_time, '{length}') AS w FROM accepted "
             f"WHERE event_type IN ('order_created', 'order_cancelled')) GROUP BY w, {group}")
         rows.write.format("delta").mode("append").partitionBy("window_date").save(f"{lake}/silver/{table}")

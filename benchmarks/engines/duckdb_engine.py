@@ -67,12 +67,12 @@ def judge(connection: duckdb.DuckDBPyConnection, rules: list[Any]) -> None:
         THEN CAST(timezone('Europe/London', event_time) AS DATE) END AS event_date,
         {hash_fields(FIELD_NAMES)} AS content_hash, event_time < ingest_time - INTERVAL 10 MINUTE AS is_late,
         CAST("partition" AS BIGINT) << 40 | "offset" AS place, is_json AND {is_good} AS is_good FROM identified
-    """)  # noqa: S608 - names of the contract
+    """)
     names = ", ".join(f"CASE WHEN NOT ({rule.expression}) THEN '{rule.name}' END" for rule in rules
                       if rule.name != JSON_VALID)
     connection.execute(f"""
     CREATE TABLE rejected AS SELECT *, CASE WHEN is_json THEN list_filter([{names}], lambda name: name IS NOT NULL)
-        ELSE ['{JSON_VALID}'] END AS reasons FROM judged WHERE NOT is_good""")  # noqa: S608
+        ELSE ['{JSON_VALID}'] END AS reasons FROM judged WHERE NOT is_good""")
 
 
 def hash_fields(names: tuple[str, ...]) -> str:
@@ -91,13 +91,13 @@ def deduplicate(connection: duckdb.DuckDBPyConnection, silver: str | None) -> No
     source = f"delta_scan('{silver}') WHERE event_date IN ({listed})" if silver else "judged WHERE false"
     connection.execute(f"""
     CREATE TABLE known AS SELECT event_date, event_id, {kept} FROM (SELECT * FROM {source})
-        SEMI JOIN (FROM judged WHERE is_good) USING (event_date, event_id)""")  # noqa: S608
+        SEMI JOIN (FROM judged WHERE is_good) USING (event_date, event_id)""")
     connection.execute("""
     CREATE TABLE doubled AS SELECT event_date, event_id, min(place) AS place FROM judged WHERE is_good
         GROUP BY ALL HAVING count(*) > 1""")
     connection.execute(f"""
     INSERT INTO known SELECT event_date, event_id, {kept} FROM judged SEMI JOIN doubled USING (event_date, event_id, place)
-        WHERE is_good AND (event_date, event_id) NOT IN (SELECT (event_date, event_id) FROM known)""")  # noqa: S608
+        WHERE is_good AND (event_date, event_id) NOT IN (SELECT (event_date, event_id) FROM known)""")
     connection.execute("""
     CREATE TABLE copies AS SELECT *, content_hash = kept_hash AS is_same FROM judged JOIN known USING (event_date, event_id)
         WHERE is_good AND NOT (kept_origin = origin AND kept_partition = "partition" AND kept_offset = "offset")""")
@@ -126,7 +126,7 @@ def write(connection: duckdb.DuckDBPyConnection, lake: Any) -> None:
         keys = f"window_date, window_start, window_end, {group}"
         added = f"""SELECT time_bucket(INTERVAL '{length}', event_time) AS window_start,
             CAST(window_start AS DATE) AS window_date, window_start + INTERVAL '{length}' AS window_end, {group}, {sums}
-            FROM firsts WHERE event_type IN ('order_created', 'order_cancelled') GROUP BY ALL"""  # noqa: S608
+            FROM firsts WHERE event_type IN ('order_created', 'order_cancelled') GROUP BY ALL"""
         connection.execute(f"CREATE OR REPLACE TABLE added AS {added}")
         days = [day for day, in connection.execute("SELECT DISTINCT window_date FROM added ORDER BY 1").fetchall()]
         place = lake.table(table)
@@ -135,5 +135,5 @@ def write(connection: duckdb.DuckDBPyConnection, lake: Any) -> None:
             continue
         listed = ", ".join(f"DATE '{day}'" for day in days)
         both = f"""SELECT {keys}, {again} FROM (SELECT * FROM delta_scan('{place}') WHERE window_date IN ({listed})
-            UNION ALL BY NAME FROM added) GROUP BY ALL"""  # noqa: S608
+            UNION ALL BY NAME FROM added) GROUP BY ALL"""
         lake.replace_days(connection.execute(both).fetch_arrow_table(), table, "window_date", days)
