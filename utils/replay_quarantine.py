@@ -1,0 +1,184 @@
+"""Produce quarantined records again, after what was wrong with them is mended: raw key, value, headers, timestamp.
+
+Each record once: its copy carries the header replay_of = origin/partition/offset, and a record whose coordinates stand
+in such a header, in bronze or in what waits in the topic, is not sent again. A copy that is rejected in its turn is
+sent only with --again. The quarantine is not changed; the stream judges the copies like any other record. Their
+timestamps are those of the first sending, so that no verdict (late, from the future) comes of the waiting.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from shoplake.deliveries import Deliveries
+from shoplake.errors import EXIT_OK, ConfigError, SourceError
+from shoplake.logs import configure_logging
+from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.settings import PROFILES, Settings, load_settings
+from shoplake.topics import Topic, look_up_topic
+
+if TYPE_CHECKING:
+    from shoplake.lake.replay import Quarantine
+
+LOG = logging.getLogger("shoplake.replay")
+LOCK = "replay"
+DRAIN = "spark-submit spark/streaming_pipeline.py --drain"
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reason", action="append", dest="reasons", metavar="RULE", default=[],
+                        help="only records that failed this rule; may be given several times (default: all)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N records")
+    parser.add_argument("--again", action="store_true", help="also copies that were replayed and rejected again")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args(argv)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Replay; see the module's docstring."""
+    arguments = parse_arguments(argv)
+    return run_to_exit_code(lambda: replay(arguments))
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Find what was not sent yet, send it, and report; two replays at once are refused."""
+    settings = load_settings(arguments.profile)
+    configure_logging(settings.log_level)
+    import kafka
+
+    from shoplake.contract.tables import SILVER_QUARANTINE
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.arrow import table_exists
+    from shoplake.lake.ledger import ingested_until
+    from shoplake.lake.locks import hold_lock
+    from shoplake.lake.replay import open_quarantine
+
+    check_reasons(arguments.reasons, settings)
+    lake = locate_lake(settings)
+    if not table_exists(lake, SILVER_QUARANTINE):
+        print_result({"sent": 0}, f"Nothing was ingested yet in {lake.root}, so nothing is quarantined.",
+                     arguments.json)
+        return EXIT_OK
+    with hold_lock(lake, LOCK, timeout=0):
+        topic = look_up_topic(kafka, settings)
+        # The ledger first: what it does not hold yet is in the topic's tail, what it holds is in bronze.
+        tail = list(read_marks(settings, topic, ingested_until(lake, topic.id)))
+        with open_quarantine(lake, tail, arguments.reasons, arguments.limit, arguments.again) as quarantine:
+            deliveries = Deliveries()
+            if not arguments.dry_run and quarantine.waiting.to_send:
+                send(quarantine, settings, deliveries)
+            report = {"topic": topic.name, **asdict(quarantine.waiting), **deliveries.summary(),
+                      "dry_run": arguments.dry_run}
+    print_result(report, describe(report), arguments.json)
+    deliveries.check()
+    return EXIT_OK
+
+
+def check_reasons(reasons: list[str], settings: Settings) -> None:
+    """Refuse a name that no rule has."""
+    from shoplake.quality.rules import CONFLICTING_DUPLICATE, event_rules
+
+    known = [*(rule.name for rule in event_rules(settings.quality, settings.shop)), CONFLICTING_DUPLICATE]
+    for reason in reasons:
+        if reason not in known:
+            raise ConfigError(f"--reason {reason}: no rule has this name; there are {', '.join(sorted(known))}")
+
+
+def read_marks(settings: Settings, topic: Topic, until: dict[int, int]) -> Iterator[bytes]:
+    """Read the topic from `until` to its end, and give the marks of the copies in it."""
+    import kafka
+
+    from shoplake.lake.replay import REPLAY_OF
+
+    with closing(connect(kafka.KafkaConsumer, settings, enable_auto_commit=False,
+                         auto_offset_reset="earliest")) as consumer:
+        parts = {kafka.TopicPartition(topic.name, number): topic.ends[number] for number in topic.lag_behind(until)}
+        consumer.assign(list(parts))
+        for part in parts:
+            consumer.seek(part, until.get(part.partition, 0))
+        while any(consumer.position(part) < end for part, end in parts.items()):
+            batches = consumer.poll(timeout_ms=1000 * settings.kafka.delivery_timeout)
+            if not batches:
+                raise SourceError(f"the broker at {settings.bootstrap_servers} stopped answering; nothing was sent. "
+                                  "Look with: python kafka/broker.py status")
+            for record in (record for batch in batches.values() for record in batch):
+                yield from (value for name, value in record.headers if name == REPLAY_OF and value)
+
+
+def send(quarantine: "Quarantine", settings: Settings, deliveries: Deliveries) -> None:
+    """Send the records as the producer does: idempotent, and each acknowledged."""
+    from kafka import KafkaProducer
+    from kafka.errors import KafkaError
+
+    limit = settings.kafka.delivery_timeout
+    producer = connect(KafkaProducer, settings, acks="all", enable_idempotence=True, delivery_timeout_ms=1000 * limit,
+                       max_block_ms=1000 * limit, linger_ms=20, batch_size=1 << 17)
+    try:
+        for record in quarantine.read():
+            if deliveries.first_error or not deliveries.start(limit):
+                break
+            try:
+                future = producer.send(settings.kafka.topic, record.value, record.key, record.headers,
+                                       timestamp_ms=record.timestamp_ms)
+            except KafkaError as error:
+                deliveries.fail(error)
+                break
+            future.add_callback(deliveries.acknowledge).add_errback(deliveries.fail)
+    finally:
+        # Not flush(): it gives up on a batch that the client has split.
+        if not deliveries.finish(limit + 1):
+            producer._sender.force_close()
+        with suppress(KafkaError):
+            producer.close(timeout=5)
+
+
+def connect(client: type, settings: Settings, **options: Any) -> Any:
+    """Connect within kafka.delivery_timeout."""
+    from kafka.errors import KafkaError
+
+    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
+    try:
+        return client(bootstrap_servers=servers.split(","), allow_auto_create_topics=False,
+                      bootstrap_timeout_ms=1000 * limit, request_timeout_ms=500 * limit, **options)
+    except KafkaError as error:
+        raise SourceError(f"no Kafka broker answers at {servers} within {limit} s (kafka.delivery_timeout): "
+                          f"{type(error).__name__}. Look at it with: python kafka/broker.py status") from error
+
+
+def describe(report: dict[str, Any]) -> str:
+    """Write the report for a person."""
+    lines = []
+    if not report["to_send"]:
+        lines.append("No quarantined record waits to be sent again.")
+    elif report["dry_run"]:
+        lines.append(f"{report['to_send']:,} records would be sent again to {report['topic']}:")
+    else:
+        lines.append(f"{report['acknowledged']:,} of {report['to_send']:,} records were sent again to "
+                     f"{report['topic']}:")
+    lines += [f"  {reason:<28}{count:>12,}" for reason, count in report["by_reason"].items()]
+    for name, why in (("replayed", "were sent before"), ("rejected_again", "are copies that were rejected again "
+                      "(--again sends them too)"), ("empty", "have neither key nor value")):
+        if report[name]:
+            lines.append(f"Not sent: {report[name]:,} {why}")
+    if report["acknowledged"]:
+        lines.append(f"Next: {DRAIN}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
