@@ -99,8 +99,8 @@ def build_gold(lake: Path) -> dict[str, float]:
 def build_with(engine: str, lake: Path, python: str) -> dict[str, Any]:
     """Build the same tables with a peer; say whether they are equal."""
     target = lake.with_name(engine)
-    figures: dict[str, Any] = measure(lake, [python, str(HERE / "gold_peer.py"), "--engine", engine, "--lake", str(lake),
-                                             "--to", str(target)], dict(os.environ))
+    command = [python, str(HERE / "gold_peer.py"), "--engine", engine, "--lake", str(lake), "--to", str(target)]
+    figures: dict[str, Any] = measure(lake, command, dict(os.environ))
     compared = subprocess.run([sys.executable, str(HERE / "compare.py"), str(lake), str(target), "--gold", "--json"],
                               stdout=subprocess.PIPE, check=False)
     shutil.rmtree(target)

@@ -1,7 +1,7 @@
 """Build the four gold tables of a lake's whole silver.events with DuckDB or Polars, into another folder.
 
-The same rows as spark/batch_processing.py gives; each table is written as Delta by delta-rs, partitioned by day. Runs in
-the peers' environment.
+The same rows as spark/batch_processing.py gives; each table is written as Delta by delta-rs, partitioned by day. Runs
+in the peers' environment.
 """
 
 import argparse
@@ -110,8 +110,9 @@ def build_with_polars(silver: str) -> Iterator[tuple[str, Any]]:
             order_count=pl.len().cast(pl.Int64))
     is_sale = col("event_type").is_in(["order_created", "order_cancelled"])
     users = events.group_by(KEY).agg(
-        col("is_guest").filter(is_sale).all().alias("is_guest"), is_sale.any().alias("has_sale"), *measures("line_count"),
-        *interest, pl.len().cast(pl.Int64).alias("event_count"), col("is_late").sum().cast(pl.Int64).alias("late_count"),
+        col("is_guest").filter(is_sale).all().alias("is_guest"), is_sale.any().alias("has_sale"),
+        *measures("line_count"), *interest, pl.len().cast(pl.Int64).alias("event_count"),
+        col("is_late").sum().cast(pl.Int64).alias("late_count"),
     ).join(orders, on=KEY, how="left").with_columns(col("order_count").fill_null(0))
     counted = ["order_count", *LINES, *INTEREST, "event_count", "late_count"]
     yield "daily_sales_summary", users.group_by("event_date").agg(
@@ -129,7 +130,7 @@ def growth(rows: pl.DataFrame) -> pl.Series:
             continue
         part, whole = int(abs(net - base).scaleb(4)), int(base.scaleb(4))
         millionths = (2_000_000 * part + whole) // (2 * whole)
-        grown.append((millionths if net >= base else -millionths))
+        grown.append(millionths if net >= base else -millionths)
     return pl.Series("net_growth_week", grown, pl.Int64).cast(pl.Decimal(28, 0)).cast(pl.Decimal(28, 6)) / 1_000_000
 
 

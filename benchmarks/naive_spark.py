@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     spark = SparkSession.builder.appName("naive").getOrCreate()
 
     def start(rows: "DataFrame", name: str, **sink: str) -> Any:
-        writer = rows.writeStream.option("checkpointLocation", f"{flags.lake}/_checkpoints/{name}")
+        place = f"{flags.lake}/_checkpoints/{name}"
+        writer = rows.writeStream.trigger(availableNow=True).option("checkpointLocation", place)
         if not sink:
-            return writer.trigger(availableNow=True).foreachBatch(lambda batch, _: add_windows(batch, flags.lake)).start()
-        return writer.trigger(availableNow=True).format("delta").start(f"{flags.lake}/{name}", **sink)
+            return writer.foreachBatch(lambda batch, _: add_windows(batch, flags.lake)).start()
+        return writer.format("delta").start(f"{flags.lake}/{name}", **sink)
 
     def read() -> "DataFrame":
         return read_topic(spark, flags.servers, flags.topic)

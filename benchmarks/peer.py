@@ -149,10 +149,14 @@ def is_utf8(value: bytes) -> bool:
 
 def ledger_row(records: pa.Table, counts: dict[str, Any], lake: BatchLake) -> pa.Table:
     """Give the batch's row of ops.ledger."""
+    failed, json_rows = {"json_valid": 0, **counts.pop("failed")}, counts.pop("json_rows")
+    asked = {"json_valid": len(records)}
+    rules = [{"rule": name, "passed": asked.get(name, json_rows) - count, "failed": count}
+             for name, count in failed.items()]
     ends = records.group_by("partition").aggregate([("offset", "min"), ("offset", "max")]).to_pylist()
     return pa.Table.from_pylist([{
         "query_id": lake.query_id, "batch_id": lake.batch_id, "origin": records["origin"][0].as_py(),
-        "topic": records["topic"][0].as_py(), "bronze_count": len(records), **counts,
+        "topic": records["topic"][0].as_py(), "bronze_count": len(records), **counts, "rules": rules,
         "ranges": [{"partition": end["partition"], "from_offset": end["offset_min"],
                     "until_offset": end["offset_max"] + 1} for end in ends],
     }], LEDGER)

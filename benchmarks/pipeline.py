@@ -64,7 +64,8 @@ def engine_command(engine: str, servers: str, topic: str, lake: Path, peers: Pat
     if engine == "ours":
         return ["spark-submit", str(PROJECT_ROOT / "spark/streaming_pipeline.py"), "--drain"]
     if engine == "naive_spark":
-        return ["spark-submit", "--properties-file", str(HERE / "naive_spark.conf"), str(HERE / "naive_spark.py"), *where]
+        program = [str(HERE / "naive_spark.conf"), str(HERE / "naive_spark.py")]
+        return ["spark-submit", "--properties-file", *program, *where]
     batch = load_settings().spark.max_offsets_per_trigger
     return [str(peers), str(HERE / "peer.py"), "--engine", engine, "--batch", str(batch), *where]
 

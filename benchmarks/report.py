@@ -97,12 +97,14 @@ def render(results: Json) -> str:
     machine = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
-        "# Results", "", "Written by `make bench`; do not edit. Figures are medians, CPU-seconds are those of the whole",
-        "process tree, and the broker is apart. What they mean for a user: [performance](../docs/performance.md).", "",
+        "# Results", "",
+        "Written by `make bench`; do not edit. Figures are medians, CPU-seconds are those of the whole process tree,",
+        "and the broker is apart. What they mean for a user: [performance](../docs/performance.md).", "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['platform']}. "
         f"Versions: {versions}.", "",
         *table(("section", "events of a block", "runs", "when", "load before, after"), [
-            (name, f"{about['events']:,}", about["repeat"], about["at"], f"{about['load_before']}, {about['load_after']}")
+            (name, f"{about['events']:,}", about["repeat"], about["at"],
+             f"{about['load_before']}, {about['load_after']}")
             for name, about in results.get("sections", {}).items()]), "",
         "## What must be true", "",
         *table(("", "floor", "aim", "measured", "meets"), [
@@ -132,7 +134,8 @@ def render_pipeline(results: Json) -> list[str]:
                 for name, answer in results["equal_outputs"].items()]
     return [
         "", "## The whole pipeline", "", "Events per CPU-second, `python benchmarks/run.py --only pipeline`:", "",
-        *table(("", *engines), [(text, *(f"{results[key][engine]:,}" for engine in engines)) for key, text in PIPELINES]),
+        *table(("", *engines), [(text, *(f"{results[key][engine]:,}" for engine in engines))
+                                for key, text in PIPELINES]),
         "", "What each run took:", "", *table(("engine", "run", "CPU-s", "wall s", "peak MiB"), rows),
         "", "Row by row against ours (`benchmarks/compare.py`); the naive job is compared in what it can have:", "",
         *table(("lake, blocks", "rows", "differences: only ours/only theirs"), compared),

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ class Bench:
         """Python of the peers' environment."""
         return str(PEERS / "bin" / "python")
 
-    def ask(self, script: str, *arguments: object, python: str = sys.executable, allowed: tuple[int, ...] = (0,)) -> Json:
+    def ask(
+        self, script: str, *arguments: object, python: str = sys.executable, allowed: tuple[int, ...] = (0,),
+    ) -> Json:
         """Run one of the benchmark's commands and give the JSON object that it prints."""
         command = [python, str(HERE / script), *map(str, arguments)]
         print(f"{datetime.now(UTC):%H:%M:%S} {script} {' '.join(map(str, arguments))}", file=sys.stderr, flush=True)
@@ -68,6 +71,12 @@ class Bench:
         """Take the topic of so many blocks into a new lake."""
         return self.ask("pipeline.py", "--engine", engine, "--servers", self.servers, "--topic", self.load(blocks),
                         "--lake", self.lake(engine, blocks), "--peers", self.peers, "--cold", self.events)
+
+    def compare(self, engine: str, blocks: int) -> Json:
+        """Compare a peer's lake with ours, row by row."""
+        lenient = ["--naive"] if engine == "naive_spark" else []
+        return self.ask("compare.py", self.lake("ours", blocks), self.lake(engine, blocks), "--json", *lenient,
+                        allowed=(0, 3))
 
     def lake(self, engine: str, blocks: int) -> Path:
         """Give the folder of an engine's lake."""
@@ -148,9 +157,7 @@ def measure_pipeline(bench: Bench) -> Json:
             runs[engine]["cold"].append(bench.drain(engine, 1))
             if engine != "naive_spark" or turn == 0:  # it takes longer than all the others together
                 runs[engine]["two_blocks"].append(bench.drain(engine, 2))
-    equal = {f"{engine}_{blocks}": bench.ask(
-        "compare.py", bench.lake("ours", blocks), bench.lake(engine, blocks), "--json",
-        *(["--naive"] if engine == "naive_spark" else []), allowed=(0, 3)) for engine in ENGINES[1:] for blocks in (1, 2)}
+    equal = {f"{engine}_{blocks}": bench.compare(engine, blocks) for engine in ENGINES[1:] for blocks in (1, 2)}
     cold = {engine: bench.events / median(runs[engine]["cold"], "cpu_seconds") for engine in ENGINES}
     warm = {engine: bench.events / warm_cpu(runs[engine]) for engine in ENGINES}
     return {
@@ -175,7 +182,7 @@ def measure_growth(bench: Bench) -> Json:
     run = bench.drain("ours", TENTHS)
     ends = [{"seconds": 0.0, "cpu_seconds": 0.0}, *(end_of_tenth(run["batches"], number) for number in range(1, 11))]
     tenths = [{name: after[name] - before[name] for name in after}
-              for before, after in zip(ends, ends[1:], strict=False)]
+              for before, after in pairwise(ends)]
     # The first tenth has Spark's start in it; the row says how the last one does against the better of the first two.
     best = min(tenths[:2], key=lambda tenth: tenth["cpu_seconds"])
     files = bench.ask("files_per_day.py", bench.lake("ours", TENTHS))

@@ -35,16 +35,18 @@ def ingest(records: pa.Table, lake: Any) -> dict[str, Any]:
         judge(connection, rules)
         deduplicate(connection, lake.table("silver/events"))
         write(connection, lake)
-        failed = dict(connection.execute("SELECT name, count(*) FROM (SELECT unnest(reasons) AS name FROM rejected) GROUP BY 1").fetchall())
-        json_rows, late, dates, *counts = connection.execute(
-            """SELECT (SELECT count(*) FROM judged WHERE is_json), count(*) FILTER (is_late),
+        failed = dict(connection.execute(
+            "SELECT name, count(*) FROM (SELECT unnest(reasons) AS name FROM rejected) GROUP BY 1").fetchall())
+        json_rows, late_rows, late, dates, *counts = connection.execute(
+            """SELECT (SELECT count(*) FROM judged WHERE is_json),
+            (SELECT count(*) FROM judged WHERE is_json AND is_late), count(*) FILTER (is_late),
             list_sort(list(DISTINCT event_date)), count(*), (SELECT count(*) FROM copies WHERE is_same),
-            (SELECT count(*) FROM rejected) + (SELECT count(*) FROM copies WHERE NOT is_same) FROM firsts""").fetchall()[0]
+            (SELECT count(*) FROM rejected) + (SELECT count(*) FROM copies WHERE NOT is_same)
+            FROM firsts""").fetchall()[0]
     return {
         **dict(zip(("silver_count", "duplicate_count", "quarantine_count"), counts, strict=True)),
-        "late_count": late, "event_dates": dates,
-        "rules": [{"rule": rule.name, "passed": json_rows - failed.get(rule.name, 0),
-                   "failed": failed.get(rule.name, 0)} for rule in rules],
+        "late_count": late, "event_dates": dates, "json_rows": json_rows,
+        "failed": {**dict.fromkeys((rule.name for rule in rules), 0), **failed, NOT_LATE: late_rows},
     }
 
 
@@ -58,7 +60,8 @@ def judge(connection: duckdb.DuckDBPyConnection, rules: list[Any]) -> None:
     is_good = " AND ".join(f"coalesce({rule.expression}, true)" for rule in rules if rule.name != JSON_VALID)
     connection.execute(f"""
     CREATE TABLE judged AS
-    WITH parsed AS (SELECT * RENAME ("timestamp" AS ingest_time), coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
+    WITH parsed AS (SELECT * RENAME ("timestamp" AS ingest_time),
+        coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
         CASE WHEN is_json THEN from_json(text, '{structure}') END AS e FROM records),
     typed AS (SELECT * EXCLUDE (text, e), NOT regexp_matches(concat({', '.join(f'e.{name}' for name in FIELD_NAMES)}),
         '[\\x00-\\x1f\\x7f]') AS is_text_clean, {typed} FROM parsed),
@@ -96,10 +99,12 @@ def deduplicate(connection: duckdb.DuckDBPyConnection, silver: str | None) -> No
     CREATE TABLE doubled AS SELECT event_date, event_id, min(place) AS place FROM judged WHERE is_good
         GROUP BY ALL HAVING count(*) > 1""")
     connection.execute(f"""
-    INSERT INTO known SELECT event_date, event_id, {kept} FROM judged SEMI JOIN doubled USING (event_date, event_id, place)
+    INSERT INTO known SELECT event_date, event_id, {kept} FROM judged
+        SEMI JOIN doubled USING (event_date, event_id, place)
         WHERE is_good AND (event_date, event_id) NOT IN (SELECT (event_date, event_id) FROM known)""")
     connection.execute("""
-    CREATE TABLE copies AS SELECT *, content_hash = kept_hash AS is_same FROM judged JOIN known USING (event_date, event_id)
+    CREATE TABLE copies AS SELECT *, content_hash = kept_hash AS is_same FROM judged
+        JOIN known USING (event_date, event_id)
         WHERE is_good AND NOT (kept_origin = origin AND kept_partition = "partition" AND kept_offset = "offset")""")
     connection.execute("CREATE VIEW firsts AS FROM judged ANTI JOIN copies USING (place) WHERE is_good")
 
@@ -110,8 +115,8 @@ def write(connection: duckdb.DuckDBPyConnection, lake: Any) -> None:
     rest = "ingest_time, ingest_date, query_id, batch_id"
     kept = "kept_origin, kept_partition, kept_offset"
     for sql, table, partition in (
-        (f"SELECT event_date, {', '.join(FIELD_NAMES)}, ingest_time, ingest_date, is_late, content_hash, {coordinates}, "
-         "query_id, batch_id FROM firsts", "silver/events", "event_date"),
+        (f"SELECT event_date, {', '.join(FIELD_NAMES)}, ingest_time, ingest_date, is_late, content_hash, "
+         f"{coordinates}, query_id, batch_id FROM firsts", "silver/events", "event_date"),
         (f"SELECT {coordinates}, event_date, event_id, {kept}, {rest} FROM copies WHERE is_same", "silver/duplicates",
          "ingest_date"),
         (f"""SELECT {coordinates}, key, value, headers, reasons, event_date, event_id, {kept}, {rest} FROM (
@@ -121,7 +126,8 @@ def write(connection: duckdb.DuckDBPyConnection, lake: Any) -> None:
     ):
         lake.append(connection.execute(sql).to_arrow_reader(), table, partition)
     sums = ", ".join(f"{sql} AS {name}" for name, sql in SALES.items())
-    again = ", ".join(f"sum({name})::{'DECIMAL(28,4)' if name.endswith('amount') else 'BIGINT'} AS {name}" for name in SALES)
+    again = ", ".join(f"sum({name})::{'DECIMAL(28,4)' if name.endswith('amount') else 'BIGINT'} AS {name}"
+                      for name in SALES)
     for table, length, group in WINDOWS:
         keys = f"window_date, window_start, window_end, {group}"
         added = f"""SELECT time_bucket(INTERVAL '{length}', event_time) AS window_start,

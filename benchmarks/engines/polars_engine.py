@@ -46,12 +46,12 @@ def ingest(records: pa.Table, lake: Any) -> dict[str, Any]:
     add_windows(silver, lake, "silver/product_revenue_5min", "5m", "product_id")
     add_windows(silver, lake, "silver/category_revenue_1h", "1h", "category")
     failed = dict(rejected["reasons"].explode().value_counts().iter_rows())
-    json_rows = int(judged["is_json"].sum())
+    json_rows, late_rows = judged.select(
+        col("is_json").sum(), late=(col("is_json") & col("is_late")).sum()).row(0)
     return {
         "silver_count": len(silver), "duplicate_count": len(duplicates), "quarantine_count": len(quarantine),
         "late_count": int(silver["is_late"].sum()), "event_dates": silver["event_date"].unique().sort().to_list(),
-        "rules": [{"rule": name, "passed": json_rows - failed.get(name, 0), "failed": failed.get(name, 0)}
-                  for name in ("json_valid", *broken)],
+        "json_rows": json_rows, "failed": {**dict.fromkeys(broken, 0), **failed, "not_late": late_rows},
     }
 
 
