@@ -72,28 +72,15 @@ def engine_command(engine: str, servers: str, topic: str, lake: Path, peers: Pat
 
 def find_batches(lake: Path, figures: dict[str, Any]) -> list[dict[str, float]]:
     """Give each ledger row's records so far, with the run's seconds and CPU-seconds at its commit."""
-    from shoplake.contract.tables import LEDGER
-    from shoplake.lake.addresses import Lake
-    from shoplake.lake.arrow import read_table
-
-    counts = read_table(Lake(str(lake)), LEDGER, ["batch_id", "bronze_count"]).to_pylist()
-    moments = commit_times(lake / "ops/ledger/_delta_log")
     batches, records = [], 0
-    for row in sorted(counts, key=lambda row: int(row["batch_id"])):
-        records += row["bronze_count"]
-        seconds = moments[row["batch_id"]] - figures["started"]
+    for file in sorted((lake / "ops/ledger/_delta_log").glob("*.json")):
+        actions = {name: body for line in file.read_text().splitlines() for name, body in json.loads(line).items()}
+        if "add" not in actions:
+            continue
+        records += json.loads(actions["add"]["stats"])["maxValues"]["bronze_count"]  # of one row
+        seconds = actions["commitInfo"]["timestamp"] / 1000 - figures["started"]
         batches.append({"records": records, "seconds": seconds, "cpu_seconds": cpu_at(figures["samples"], seconds)})
     return batches
-
-
-def commit_times(log: Path) -> dict[int, float]:
-    """Give when each batch's transaction was committed, UNIX seconds."""
-    times = {}
-    for file in sorted(log.glob("*.json")):
-        actions = {name: body for line in file.read_text().splitlines() for name, body in json.loads(line).items()}
-        if "txn" in actions:
-            times[int(actions["txn"]["version"])] = actions["commitInfo"]["timestamp"] / 1000
-    return times
 
 
 def cpu_at(samples: list[list[float]], seconds: float) -> float:
