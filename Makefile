@@ -77,7 +77,7 @@ soak: setup  ## Kill the driver and the broker some 900 times; stop it at any ti
 	@$(WITH_FAULT_SEED) $(WITH_JAVA) export FAULT_RANDOM_KILLS=200 FAULT_KILLS_PER_POINT=20 FAULT_BROKER_KILLS=100 \
 		FAULT_PROGRESS="$(CURDIR)/data/soak.jsonl" && mkdir -p data && \
 		{ "$(VENV)/bin/pytest" tests/faults/test_kills.py -m faults -n 2 --dist worksteal; code=$$?; \
-		"$(PY)" tests/faults/progress.py "$$FAULT_PROGRESS"; exit $$code; }
+		"$(PY)" tests/support/soak_progress.py "$$FAULT_PROGRESS"; exit $$code; }
 
 test-sql: setup  ## Compare DuckDB and Google's SQL engine, each query on 200 random sets of tables (SQL_PROOF_SEED=N)
 	@export SQL_PROOF_SEED=$${SQL_PROOF_SEED:-$$("$(PY)" -c 'import secrets; print(secrets.randbelow(2**32))')} && \

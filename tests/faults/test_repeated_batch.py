@@ -1,7 +1,10 @@
 """A batch that broke off anywhere and is run again under its id ends like one that never broke."""
 
 import json
+import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from shoplake.batch import build
 from shoplake.batch.build import GOLD_BUILDS, build_gold_table
-from shoplake.contract.tables import LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, Table
+from shoplake.contract.tables import LEDGER, Table
 from shoplake.errors import LockError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
@@ -54,48 +57,89 @@ def lake_rows(lake: Lake) -> dict[str, list[str]]:
     return {table.name: sorted(map(repr, read_table(lake, table).to_pylist())) for table in INGEST_TABLES}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    lake = Lake(str(tmp_path_factory.mktemp("undisturbed")))
-    settings = load_settings("local")
-    create_tables(lake, INGEST_TABLES, settings.shop)
-    for batch, records in two_batches(spark):
-        ingest_batch(records, batch, lake, settings)
-    return lake_rows(lake)
-
-
 class Crash(Exception):
     """The process would die here."""
 
 
-@pytest.mark.parametrize("crash_before", [SILVER_EVENTS, SILVER_DUPLICATES, LEDGER], ids=lambda table: table.name)
-def test_a_batch_run_again_after_a_crash_ends_the_same(
-    crash_before: Table, spark: "SparkSession", undisturbed: dict[str, list[str]], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+WRITES = ("append_once", "replace_days_once")
+
+
+def wrap_writes(
+    patched: pytest.MonkeyPatch, module: Any, names: tuple[str, ...], pass_by: Callable[[str], None],
 ) -> None:
-    lake, settings = Lake(str(tmp_path / "lake")), load_settings("local")
+    """Call `pass_by` with <table>:before and <table>:after at each write of the module."""
+    def wrap(write: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            table = next(value for value in (*args, *kwargs.values()) if isinstance(value, Table))
+            pass_by(f"{table.name}:before")
+            result = write(*args, **kwargs)
+            pass_by(f"{table.name}:after")
+            return result
+
+        return wrapped
+
+    for name in names:
+        patched.setattr(module, name, wrap(getattr(module, name)))
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A lake after the first batch, what the second one then gives, and the writes that it makes."""
+
+    first: Lake
+    rows: dict[str, list[str]]
+    points: list[str]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    folder, settings = tmp_path_factory.mktemp("undisturbed"), load_settings("local")
+    lake, points = Lake(str(folder / "lake")), list[str]()
     create_tables(lake, INGEST_TABLES, settings.shop)
-    write = ingest.append_once
+    (first, records), (second, more) = two_batches(spark)
+    ingest_batch(records, first, lake, settings)
+    kept = copy_lake(lake, folder / "first")
+    with pytest.MonkeyPatch.context() as patched:
+        wrap_writes(patched, ingest, WRITES, points.append)
+        ingest_batch(more, second, lake, settings)
+    return Undisturbed(kept, lake_rows(lake), points)
 
-    def crash(rows: "DataFrame", lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
-        if table is crash_before:
-            raise Crash
-        write(rows, lake, table, query_id, batch_id)
 
-    for batch, records in two_batches(spark):
+def copy_lake(lake: Lake, to: Path) -> Lake:
+    shutil.copytree(lake.root, to)
+    return Lake(str(to))
+
+
+def crash_at(point: str) -> Callable[[str], None]:
+    def pass_by(passed: str) -> None:
+        if passed == point:
+            raise Crash(point)
+
+    return pass_by
+
+
+def test_a_batch_run_again_after_a_crash_at_any_write_ends_the_same(
+    spark: "SparkSession", undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each try finds what the one before has left: everything up to one more write."""
+    lake, settings = copy_lake(undisturbed.first, tmp_path / "lake"), load_settings("local")
+    batch, records = two_batches(spark)[1]
+    assert {point.split(":")[0] for point in undisturbed.points} == {table.name for table in INGEST_TABLES}
+    assert undisturbed.points[-1] == f"{LEDGER.name}:after"
+    # After one write is before the next.
+    for point in [*(point for point in undisturbed.points if point.endswith(":before")), undisturbed.points[-1]]:
         with monkeypatch.context() as patched:
-            patched.setattr(ingest, "append_once", crash)
-            with pytest.raises(Crash):
+            wrap_writes(patched, ingest, WRITES, crash_at(point))
+            with pytest.raises(Crash, match=point):
                 ingest_batch(records, batch, lake, settings)
-        ingest_batch(records, batch, lake, settings)
-    assert lake_rows(lake) == undisturbed
+    ingest_batch(records, batch, lake, settings)
+    assert lake_rows(lake) == undisturbed.rows
 
 
 def test_a_batch_that_loses_its_lock_commits_nothing_more_and_ends_the_same_when_repeated(
-    spark: "SparkSession", undisturbed: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    spark: "SparkSession", undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake, settings = Lake(str(tmp_path / "lake")), load_settings("local")
-    create_tables(lake, INGEST_TABLES, settings.shop)
+    lake, settings = copy_lake(undisturbed.first, tmp_path / "lake"), load_settings("local")
     commits: list[str] = []
     write = ingest.append_once
 
@@ -111,16 +155,15 @@ def test_a_batch_that_loses_its_lock_commits_nothing_more_and_ends_the_same_when
         write(rows, lake, table, query_id, batch_id)
         commits.append(table.name)
 
-    (first, records), (second, more) = two_batches(spark)
+    batch, records = two_batches(spark)[1]
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "hold_lock", lambda *_: nullcontext(LostAfterBronze()))
         patched.setattr(ingest, "append_once", note)
         with pytest.raises(LockError):
-            ingest_batch(records, first, lake, settings)
+            ingest_batch(records, batch, lake, settings)
     assert commits == ["bronze.events"]
-    ingest_batch(records, first, lake, settings)
-    ingest_batch(more, second, lake, settings)
-    assert lake_rows(lake) == undisturbed
+    ingest_batch(records, batch, lake, settings)
+    assert lake_rows(lake) == undisturbed.rows
 
 
 class LostLock:
@@ -129,12 +172,11 @@ class LostLock:
 
 
 def test_a_day_built_again_is_the_same_day(
-    spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    spark: "SparkSession", undisturbed: Undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lake, settings = Lake(str(tmp_path / "lake")), load_settings("local")
-    create_tables(lake, [*INGEST_TABLES, *(gold.table for gold in GOLD_BUILDS)], settings.shop)
-    (first, records), (second, more) = two_batches(spark)
-    ingest_batch(records, first, lake, settings)
+    lake, settings = copy_lake(undisturbed.first, tmp_path / "lake"), load_settings("local")
+    create_tables(lake, [gold.table for gold in GOLD_BUILDS], settings.shop)
+    second, more = two_batches(spark)[1]
     built = {gold.table.name: build_gold_table(spark, lake, gold, 5) for gold in GOLD_BUILDS}
     assert {name: len(days) for name, days in built.items()} == {gold.table.name: 5 for gold in GOLD_BUILDS}
     assert all(build_gold_table(spark, lake, gold, 5) == set() for gold in GOLD_BUILDS), "nothing changed"
@@ -143,13 +185,28 @@ def test_a_day_built_again_is_the_same_day(
         patched.setattr(build, "hold_lock", lambda *_: nullcontext(LostLock()))
         with pytest.raises(LockError):  # and what it would have written is still to be built
             build_gold_table(spark, lake, GOLD_BUILDS[0], 5)
+    for gold in GOLD_BUILDS:
+        die_at_write(monkeypatch, "before", lambda gold=gold: build_gold_table(spark, lake, gold, 5))
     changed = {gold.table.name: build_gold_table(spark, lake, gold, 5) for gold in GOLD_BUILDS}
     assert all(0 < len(days) < 5 for days in changed.values()), "only the days of the second batch are built again"
     before = {gold.table: gold_rows(lake, gold.table) for gold in GOLD_BUILDS}
     for gold in GOLD_BUILDS:
-        build_gold_table(spark, lake, gold, 5, only=built[gold.table.name])
+        again = built[gold.table.name]
+        die_at_write(monkeypatch, "after", lambda gold=gold, again=again: build_gold_table(spark, lake, gold, 5, again))
     assert {gold.table: gold_rows(lake, gold.table) for gold in GOLD_BUILDS} == before
+
+
+def die_at_write(monkeypatch: pytest.MonkeyPatch, moment: str, build_it: Callable[[], Any]) -> None:
+    def pass_by(point: str) -> None:
+        if point.endswith(moment):
+            raise Crash(point)
+
+    with monkeypatch.context() as patched:
+        wrap_writes(patched, build, ("replace_days",), pass_by)
+        with pytest.raises(Crash):
+            build_it()
 
 
 def gold_rows(lake: Lake, table: Table) -> list[str]:
     return sorted(map(repr, read_table(lake, table).to_pylist()))
+
