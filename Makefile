@@ -25,7 +25,7 @@ WITH_FAULT_SEED = export FAULT_SEED=$${FAULT_SEED:-$$("$(PY)" -c 'import secrets
 	echo "FAULT_SEED=$$FAULT_SEED" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql test-faults soak check package cloud-plan lock docs clean
+.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql test-faults soak bench check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +83,9 @@ test-sql: setup  ## Compare DuckDB and Google's SQL engine, each query on 200 ra
 	@export SQL_PROOF_SEED=$${SQL_PROOF_SEED:-$$("$(PY)" -c 'import secrets; print(secrets.randbelow(2**32))')} && \
 		echo "SQL_PROOF_SEED=$$SQL_PROOF_SEED" && "$(VENV)/bin/pytest" tests/sql -m sql_proof -n 2 --dist worksteal
 
+bench: setup  ## Measure the platform beside its peers, into benchmarks/RESULTS.md (ONLY=pipeline,growth,latency,gold,sending)
+	@$(WITH_JAVA) "$(PY)" benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
 check: setup  ## Lint, types, import rules, layout, SQL, generated docs, secrets
 	ruff check $(PATHS_OF_CODE)
 	mypy shoplake
@@ -112,6 +115,7 @@ lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add
 	$(COMPILE) pyproject.toml --extra platform -c requirements-dev.txt -o requirements.txt
 	$(COMPILE) docker/requirements-jupyter.in -c requirements-dev.txt -o docker/requirements-jupyter.txt
 	$(COMPILE) docker/requirements-mlflow.in -o docker/requirements-mlflow.txt
+	$(COMPILE) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
 	@# As old as the image of Composer that the DAGs target.
 	$(COMPILE) airflow/requirements-composer.in --exclude-newer 2026-08-31 -o airflow/requirements-composer.txt
 	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
