@@ -11,7 +11,7 @@ STAMP := $(VENV)/.setup-done
 REQUIREMENTS ?= requirements-dev.txt
 PATHS_OF_CODE := shoplake $(wildcard kafka spark sql ml airflow dashboard gcp utils benchmarks) tests
 # A shell is a script of a top-level folder; airflow/ holds DAGs deeper down.
-SHELLS := $(wildcard kafka/*.py spark/*.py sql/*.py ml/*.py utils/*.py gcp/*.py dashboard/*.py airflow/dags/*.py airflow/plugins/*.py)
+SHELLS := $(wildcard kafka/*.py spark/*.py sql/*.py ml/*.py utils/*.py gcp/*.py dashboard/*.py benchmarks/*.py airflow/dags/*.py airflow/plugins/*.py)
 COMPILE := $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock"
 
 # Plain commands find the right programs, inside every recipe.

@@ -67,14 +67,23 @@ def make_topic(flags: argparse.Namespace) -> int:
     if flags.topic not in admin.list_topics(timeout=20).topics:
         config = {"retention.ms": "-1", "message.timestamp.after.max.ms": "300000"}
         admin.create_topics([NewTopic(flags.topic, 3, 1, config=config)])[flags.topic].result(20)
+        while not all(part.leader >= 0 for part in find_partitions(admin, flags.topic)):
+            time.sleep(0.1)
+        return 0
     consumer = Consumer({"bootstrap.servers": flags.servers, "group.id": "none"})
     ends = [consumer.get_watermark_offsets(TopicPartition(flags.topic, part), timeout=20) for part in range(3)]
     consumer.close()
-    held = sum(end for _, end in ends)
+    held = int(sum(end for _, end in ends))
     if not flags.rate and held not in (0, flags.events * flags.blocks):
         raise SystemExit(f"error: the topic {flags.topic} holds {held} records of another run; remove the benchmark's "
                          "data folder and start again")
     return held
+
+
+def find_partitions(admin: Any, topic: str) -> list[Any]:
+    """Give what the broker tells of each partition; one without a leader yet as long as it tells nothing."""
+    partitions = admin.list_topics(topic, timeout=20).topics[topic].partitions
+    return list(partitions.values()) or [argparse.Namespace(leader=-1)]
 
 
 def simulate_blocks(flags: argparse.Namespace, settings: Settings) -> Iterable[Any]:

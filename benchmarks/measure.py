@@ -35,13 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     samples = watch(process.pid, wall)
     _, status, usage = os.wait4(process.pid, 0)
+    exit_code = os.waitstatus_to_exitcode(status)
     figures = {
-        "started": started, "wall_seconds": time.monotonic() - wall, "exit_code": os.waitstatus_to_exitcode(status),
+        "started": started, "wall_seconds": time.monotonic() - wall, "exit_code": exit_code,
         "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_rss_bytes": max((rss for *_, rss in samples), default=0),
         "samples": samples,
     }
     flags.to.write_text(json.dumps(figures))
-    return int(figures["exit_code"])
+    return exit_code
 
 
 def watch(pid: int, started: float) -> list[tuple[float, float, int]]:

@@ -118,8 +118,8 @@ def run(flags: argparse.Namespace) -> int:
                      "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
             results = {**results, **figures, "sections": {**results.get("sections", {}), section: about}}
             results_file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    report = [sys.executable, str(HERE / "report.py"), str(results_file), "--to", str(target / "RESULTS.md")]
-    subprocess.run(report, check=True, stdout=sys.stderr)
+    page = [sys.executable, str(HERE / "results_page.py"), str(results_file), "--to", str(target / "RESULTS.md")]
+    subprocess.run(page, check=True, stdout=sys.stderr)
     print_result(results, f"written: {results_file} and RESULTS.md beside it", flags.json)
     return EXIT_OK
 
