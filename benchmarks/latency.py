@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,14 @@ def run(flags: argparse.Namespace) -> int:
     subprocess.run([*send, "--events", "0"], check=True, stdout=sys.stderr)  # makes the topic
     environment = {**os.environ, "SHOPLAKE_LAKE__ROOT": str(lake.resolve()), "SHOPLAKE_KAFKA__TOPIC": topic,
                    "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": flags.servers}
-    with stream(environment, flags.folder / "stream.log") as log:
-        wait_until(lambda: (lake / "_checkpoints/events/metadata").exists(), "the stream's start", log)
+    log = flags.folder / "stream.log"
+    with stream(environment, log) as driver:
+        wait_until(lambda: (lake / "_checkpoints/events/metadata").exists(), "start", driver, log)
         started = time.time()
         subprocess.run([*send, "--events", str(RATE * (warm_up + seconds)), "--rate", str(RATE)], check=True,
                        stdout=sys.stderr)
         sent_for = time.time() - started
-        wait_until(lambda: count_taken_in(lake) == RATE * (warm_up + seconds), "the last batch", log)
+        wait_until(lambda: count_taken_in(lake) == RATE * (warm_up + seconds), "last batch", driver, log)
     figures = find_latencies(lake, started + warm_up)
     print(json.dumps({**figures, "p95_event_to_silver": figures["p95"],
                       "rate": round(RATE * (warm_up + seconds) / sent_for, 1)}))
@@ -63,14 +64,14 @@ def run(flags: argparse.Namespace) -> int:
 
 
 @contextmanager
-def stream(environment: dict[str, str], log: Path) -> Iterator[Path]:
+def stream(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run the continuous stream, and end it after its batch."""
     supervisor = subprocess.Popen(["sleep", "infinity"])  # noqa: S607 - the stream ends with it
     command = ["spark-submit", str(PROJECT_ROOT / "spark/streaming_pipeline.py"), "--stop-with", str(supervisor.pid)]
     with log.open("wb") as output:
         driver = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         try:
-            yield log
+            yield driver
         finally:
             supervisor.kill()
             supervisor.wait()
@@ -81,12 +82,13 @@ def stream(environment: dict[str, str], log: Path) -> Iterator[Path]:
                 driver.wait()
 
 
-def wait_until(condition: Any, what: str, log: Path) -> None:
-    """Wait for something that the stream must do."""
+def wait_until(condition: Callable[[], bool], what: str, driver: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait for the stream's `what`, unless it ends before."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        if time.monotonic() > deadline:
-            raise ShoplakeError(f"waited {PATIENCE_SECONDS} s for {what}; the stream said: {log.read_text()[-1500:]}")
+        if driver.poll() is not None or time.monotonic() > deadline:
+            raise ShoplakeError(f"the stream's {what} did not come within {PATIENCE_SECONDS} s, or it ended before. "
+                                f"Its last words: {log.read_text()[-1500:]}")
         time.sleep(0.5)
 
 
