@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(SECTIONS), metavar="NAME,…", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--events", type=int, default=1_000_000, metavar="N", help="events of one block of 30 days")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="runs of which the median is taken")
-    parser.add_argument("--quick", action="store_true", help="20,000 events, once")
+    parser.add_argument("--quick", action="store_true", help="10,000 events, once")
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     flags = parser.parse_args(argv)
     return run_to_exit_code(lambda: run(flags))
@@ -103,7 +103,7 @@ def run(flags: argparse.Namespace) -> int:
     settings = load_settings()
     folder = settings.data_path / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    events, repeat = (20_000, 1) if flags.quick else (flags.events, flags.repeat)
+    events, repeat = (10_000, 1) if flags.quick else (flags.events, flags.repeat)
     target = folder / "quick" if flags.quick else HERE
     target.mkdir(exist_ok=True)
     results_file = target / "results.json"
