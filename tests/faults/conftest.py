@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from lake_oracle import Oracle, check_nothing_doubled, hash_gold, read_acks
-from shells_on_lake import make_topic, shells
+from shells_on_lake import Shells, make_topic, shells
 
 from shoplake.lake.addresses import Lake
 from shoplake.lake.ledger import count_rows
@@ -138,10 +138,20 @@ class Pipeline:
         self.check_so_far()
         return not has_ended
 
+    def here(self, shell: str, *words: str) -> None:
+        """Run a shell that must succeed in this process, whose Spark is warm."""
+        with pytest.MonkeyPatch.context() as patched:
+            for name in filter(lambda name: name.startswith(ENV_PREFIX), list(os.environ)):
+                patched.delenv(name)
+            for name, value in self.environment.items():
+                if name.startswith(ENV_PREFIX):
+                    patched.setenv(name, value)
+            Shells(self.lake, "").ok(shell, *words)
+
     def finish(self, gold: Mapping[str, str] | None = None) -> None:
         """Let the stream and the batch job come to their ends, and judge."""
-        self.ok(STREAM, "--drain")
-        self.ok(BATCH)
+        self.here(STREAM, "--drain")
+        self.here(BATCH)
         Oracle(self.truth, self.acks, gold).check(self.lake)
 
     def count_offsets(self) -> int:
@@ -163,7 +173,7 @@ def make_environment(folder: Path, settings: Mapping[str, str], heap: str = "2g"
 
 
 @pytest.fixture(scope="session")
-def make_pipeline(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pipeline]:
+def make_pipeline(broker: str, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pipeline]:
     """Give `make(**settings)`, which gives a pipeline with an empty lake and a fresh topic on the session's broker.
 
     Its first arguments: another broker's address, and the JVM's heap as spark-submit takes it.
@@ -200,7 +210,7 @@ class OwnBroker:
 
 
 @pytest.fixture
-def make_broker(tmp_path: Path) -> Iterator[Callable[..., OwnBroker]]:
+def make_broker(tmp_path: Path, spark: Any) -> Iterator[Callable[..., OwnBroker]]:
     """Give `make(**settings)`, which starts a broker; all are stopped at the end."""
     made: list[OwnBroker] = []
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])

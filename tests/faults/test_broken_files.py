@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from deltalake import DeltaTable
 from lake_oracle import COORDINATES, RECORDS, Oracle, rows_of
 from shells_on_lake import Shells
 
@@ -24,12 +25,14 @@ STREAM = "spark/streaming_pipeline.py"
 
 @pytest.fixture(scope="module")
 def grown(make_pipeline: "Callable[..., Pipeline]", fault_seed: int) -> "Pipeline":
-    """Give a pipeline of 13 batches, so that Delta has written checkpoints of its logs; 250 records wait."""
-    pipeline = make_pipeline(SPARK__MAX_OFFSETS_PER_TRIGGER="200")
-    pipeline.produce(2600, fault_seed)
-    pipeline.ok(STREAM, "--drain")
-    pipeline.produce(250, fault_seed + 1)
-    assert (Path(pipeline.lake.table(tables.BRONZE_EVENTS)) / "_delta_log" / "_last_checkpoint").exists()
+    """Give a pipeline of several batches, with a checkpoint in the middle of a Delta log; 100 records wait."""
+    pipeline = make_pipeline(SPARK__MAX_OFFSETS_PER_TRIGGER="300")
+    for number in (0, 1):
+        pipeline.produce(600, fault_seed + number)
+        pipeline.here(STREAM, "--drain")
+        if number == 0:
+            DeltaTable(pipeline.lake.table(tables.BRONZE_EVENTS)).create_checkpoint()
+    pipeline.produce(100, fault_seed + 2)
     return replace(pipeline, truth=None)
 
 

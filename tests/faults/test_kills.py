@@ -59,7 +59,7 @@ def test_kills_at_each_point(
             pipeline.finish(quiet.gold)
             pipeline = feed()
         kills[f"stream {point}"] += 1
-    pipeline.ok(STREAM, "--drain")
+    pipeline.here(STREAM, "--drain")
     for point in draw.sample(quiet.batch_points, len(quiet.batch_points)):
         assert pipeline.die_at(point, 1, BATCH, *DAYS), f"the days are always built, but {point} was not passed"
         kills[f"batch {point}"] += 1

@@ -79,7 +79,7 @@ def test_two_producers_at_once(make_pipeline: Callable[..., Any], draw: random.R
     for pipeline, sending in zip((one, other), sendings, strict=True):
         assert sending.wait(120) == 0, pipeline.tail()
         pipeline.end_producing()
-    one.ok(STREAM, "--drain")
+    one.here(STREAM, "--drain")
     check_balanced(one.lake)
     check_acknowledged(one.lake, one.acks + other.acks)
     for table in (tables.SILVER_EVENTS, tables.SILVER_DUPLICATES):
