@@ -24,8 +24,13 @@ from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT
 from shoplake.streaming import ingest
 
-WRITES = {ingest: ("append_once", "replace_days_once"), build: ("replace_days",)}
+MODULES = (ingest, build)
 POLL_SECONDS = 0.0005
+
+
+def find_writes(module: Any) -> list[str]:
+    """Give the names of the functions by which a module writes tables, whatever they are called after the verb."""
+    return [name for name, value in vars(module).items() if callable(value) and name.startswith(("append_", "replace_"))]
 
 
 class Death:
@@ -118,8 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     if os.getpgid(0) != os.getpid():  # or the whole session of whoever called us would die
         os.setsid()
     death = Death(flags.die, flags.nth, flags.passed)
-    for module, names in WRITES.items():
-        for name in names:
+    for module in MODULES:
+        for name in find_writes(module):
             setattr(module, name, around_write(getattr(module, name), death, flags.slow))
     ingest.ingest_batch = around_batch(ingest.ingest_batch, death)
     return int(runpy.run_path(str(PROJECT_ROOT / flags.shell))["main"](flags.words))

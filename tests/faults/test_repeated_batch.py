@@ -61,12 +61,7 @@ class Crash(Exception):
     """The process would die here."""
 
 
-WRITES = ("append_once", "replace_days_once")
-
-
-def wrap_writes(
-    patched: pytest.MonkeyPatch, module: Any, names: tuple[str, ...], pass_by: Callable[[str], None],
-) -> None:
+def wrap_writes(patched: pytest.MonkeyPatch, module: Any, pass_by: Callable[[str], None]) -> None:
     """Call `pass_by` with <table>:before and <table>:after at each write of the module."""
     def wrap(write: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -78,7 +73,7 @@ def wrap_writes(
 
         return wrapped
 
-    for name in names:
+    for name in [name for name in vars(module) if name.startswith(("append_", "replace_"))]:
         patched.setattr(module, name, wrap(getattr(module, name)))
 
 
@@ -100,7 +95,7 @@ def undisturbed(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory)
     ingest_batch(records, first, lake, settings)
     kept = copy_lake(lake, folder / "first")
     with pytest.MonkeyPatch.context() as patched:
-        wrap_writes(patched, ingest, WRITES, points.append)
+        wrap_writes(patched, ingest, points.append)
         ingest_batch(more, second, lake, settings)
     return Undisturbed(kept, lake_rows(lake), points)
 
@@ -129,7 +124,7 @@ def test_a_batch_run_again_after_a_crash_at_any_write_ends_the_same(
     # After one write is before the next.
     for point in [*(point for point in undisturbed.points if point.endswith(":before")), undisturbed.points[-1]]:
         with monkeypatch.context() as patched:
-            wrap_writes(patched, ingest, WRITES, crash_at(point))
+            wrap_writes(patched, ingest, crash_at(point))
             with pytest.raises(Crash, match=point):
                 ingest_batch(records, batch, lake, settings)
     ingest_batch(records, batch, lake, settings)
@@ -202,7 +197,7 @@ def die_at_write(monkeypatch: pytest.MonkeyPatch, moment: str, build_it: Callabl
             raise Crash(point)
 
     with monkeypatch.context() as patched:
-        wrap_writes(patched, build, ("replace_days",), pass_by)
+        wrap_writes(patched, build, pass_by)
         with pytest.raises(Crash):
             build_it()
 
