@@ -158,9 +158,13 @@ class Pipeline:
         """Give how many records the ledger holds."""
         return count_rows(self.lake)["offsets"]
 
+    def said(self, log: str = "log") -> str:
+        """Give what the programs said."""
+        return (self.folder / log).read_text(errors="replace")
+
     def tail(self, log: str = "log") -> str:
         """Give the end of what the programs said."""
-        return "\n".join((self.folder / log).read_text(errors="replace").splitlines()[-40:])
+        return "\n".join(self.said(log).splitlines()[-40:])
 
 
 def make_environment(folder: Path, settings: Mapping[str, str], heap: str = "2g") -> dict[str, str]:

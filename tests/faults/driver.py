@@ -30,7 +30,7 @@ POLL_SECONDS = 0.0005
 
 def find_writes(module: Any) -> list[str]:
     """Give the names of the functions by which a module writes tables, whatever they are called after the verb."""
-    return [name for name, value in vars(module).items() if callable(value) and name.startswith(("append_", "replace_"))]
+    return [name for name in vars(module) if name.startswith(("append_", "replace_"))]
 
 
 class Death:

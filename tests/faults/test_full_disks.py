@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from conftest import OwnBroker, Pipeline
 
 pytestmark = pytest.mark.faults
-STREAM, BATCH = "spark/streaming_pipeline.py", "spark/batch_processing.py"
+STREAM = "spark/streaming_pipeline.py"
 
 
 class SmallDisk:
@@ -53,7 +53,7 @@ def test_the_lakes_disk_is_full(
     disk = mount(Path(pipeline.lake.root), f"{draw.randrange(1200, 2500)}k")
     pipeline.produce(6000, draw.randrange(2**32))
     assert pipeline.run(STREAM, "--drain") == 1, pipeline.tail()
-    assert "No space left on device" in pipeline.tail()
+    assert "No space left on device" in pipeline.said()
     assert pipeline.run(STREAM, "--drain") == 1, "it stays full"
     pipeline.check_so_far()
     disk.resize("500m")
@@ -67,7 +67,7 @@ def test_the_checkpoints_disk_is_full(
     disk = mount(Path(pipeline.lake.root) / "_checkpoints", "80k")
     pipeline.produce(6000, draw.randrange(2**32))
     assert pipeline.run(STREAM, "--drain") == 1, pipeline.tail()
-    assert "No space left on device" in pipeline.tail()
+    assert "No space left on device" in pipeline.said()
     pipeline.check_so_far()
     disk.resize("50m")
     pipeline.finish()
@@ -83,7 +83,7 @@ def test_the_brokers_disk_is_full(
     pipeline = broker.pipeline
     sending = pipeline.start_producing(400_000, draw.randrange(2**32))
     assert sending.wait(300) == 1, pipeline.tail()
-    assert "records sent were not delivered" in pipeline.tail()
+    assert "records sent were not delivered" in pipeline.said()
     pipeline.end_producing()
     assert pipeline.truth is None
     assert pipeline.acks.total() > 1000
