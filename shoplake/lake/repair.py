@@ -93,6 +93,21 @@ def inspect_log(folder: Path) -> LogState:
     return LogState(newest, tuple(broken), covered, missing)
 
 
+def find_cut_entry(lake: Lake, tables: Iterable[Table]) -> tuple[Table, Path] | None:
+    """Find a table whose newest entry was cut short: read as it is, the table would lack that commit's rows.
+
+    Of a local lake; an object of a bucket is there whole or not at all. Only the newest entry is read, so it is cheap.
+    """
+    if not lake.is_local:
+        return None
+    for table in tables:
+        entries = (Path(lake.table(table)) / "_delta_log").glob(f"{'[0-9]' * 20}.json")
+        newest = max(entries, default=None)
+        if newest is not None and not _is_json_lines(newest):
+            return table, newest
+    return None
+
+
 def _is_json_lines(file: Path) -> bool:
     try:
         lines = file.read_text().splitlines()

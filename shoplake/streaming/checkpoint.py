@@ -6,34 +6,54 @@ from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.files import read_bytes
 from shoplake.lake.ledger import find_broken_off, origins_of
+from shoplake.lake.repair import find_cut_entry
+from shoplake.streaming.ingest import INGEST_TABLES
 from shoplake.topics import Topic
 
 
 def find_query_id(lake: Lake, query: str) -> str | None:
-    """Give the id of the checkpoint's query, or None where there is no checkpoint yet."""
-    metadata = read_bytes(lake, f"{lake.checkpoint(query)}/metadata")
-    return None if metadata is None else str(json.loads(metadata)["id"])
+    """Give the id of the checkpoint's query, or None where there is no checkpoint yet.
+
+    Raises:
+        SourceError: the checkpoint does not say.
+    """
+    file = f"{lake.checkpoint(query)}/metadata"
+    metadata = read_bytes(lake, file)
+    if metadata is None:
+        return None
+    try:
+        return str(json.loads(metadata)["id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{file} was cut short: {metadata[:60]!r} names no query. Nothing was read. "
+                          "Run: python utils/repair.py --checkpoint") from error
 
 
 def check_checkpoint(lake: Lake, query: str, topic: Topic) -> None:
-    """Refuse a checkpoint of another topic, and a lake whose broken-off batch no checkpoint will repeat.
+    """Refuse to go on where rows would go missing or double.
+
+    That is: a table whose newest log entry was cut short, a checkpoint of another topic, and a lake whose broken-off
+    batch no checkpoint will repeat.
 
     Raises:
-        SourceError: one of the two; nothing was read.
+        SourceError: one of the three; nothing was read.
     """
+    cut = find_cut_entry(lake, INGEST_TABLES)
+    if cut:
+        raise SourceError(f"the newest entry of {cut[0].name}'s log was cut short: {cut[1]}. Its rows would be missing "
+                          f"without a word, so nothing was read. Run: python utils/repair.py --table {cut[0].name}")
     place = lake.checkpoint(query)
     query_id = find_query_id(lake, query)
     strangers = origins_of(lake, query_id) - {topic.id} if query_id else set()
     if strangers:
         raise SourceError(
             f"the checkpoint {place} holds offsets of the topic id {', '.join(strangers)}, but {topic.name!r} "
-            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back, "
-            "or give the new topic a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
+            f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back; "
+            "or begin the new topic beside what the old one brought: python utils/repair.py --topic"
         )
     broken_off = find_broken_off(lake, topic.id)
     if broken_off and broken_off.query_id != query_id:
         raise SourceError(
             f"batch {broken_off.batch_id} of the query {broken_off.query_id} broke off before its ledger row, and the "
             f"checkpoint {place} is not the one that would repeat it. Nothing was read. Put that checkpoint back, or "
-            "read the topic into a lake of its own: SHOPLAKE_LAKE__ROOT=<new folder>"
+            "finish the batch: spark-submit utils/rebuild.py --from bronze"
         )
