@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from shoplake.contract.tables import Table
@@ -115,6 +116,22 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
             storage_options=storage_options(lake), commit_properties=CommitProperties({"commit": mark}),
         )
     confirm_commit(lake, table, mark)
+
+
+def append_row_once(row: dict[str, Any], lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
+    """Append a batch's one row, in a commit that is skipped when the same (query_id, batch_id) comes again.
+
+    It is Delta's transaction id, as Spark's writes carry it, without the seconds that Spark takes for a single row.
+    """
+    with delta_errors(lake):
+        target = open_table(lake, table)
+        done = target.transaction_version(query_id)
+        if done is None or done < batch_id:
+            write_deltalake(
+                target, pa.Table.from_pylist([row], schema=pa.schema(target.schema().to_arrow())), mode="append",
+                commit_properties=CommitProperties(app_transactions=[Transaction(query_id, batch_id)]),
+            )
+    confirm_transaction(lake, table, query_id, batch_id)
 
 
 def confirm_commit(lake: Lake, table: Table, mark: str) -> None:

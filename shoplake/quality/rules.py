@@ -1,7 +1,7 @@
 """The rules that every event must pass.
 
 A rule is an SQL expression that Spark and DuckDB read alike, over the typed candidate row that
-`shoplake.streaming.parse` makes: the contract's fields (NULL where a text could not be typed), `is_json`,
+`shoplake.streaming.parse` makes: the contract's fields (NULL where a text could not be typed), `is_json`, `is_scalar`,
 `is_text_clean` and `ingest_time`. As in a CHECK constraint, a rule fails where its expression is FALSE; NULL passes,
 because a missing value has a rule of its own. Where `is_json` is false only `json_valid` speaks.
 """
@@ -59,6 +59,8 @@ def event_rules(quality: QualitySettings, shop: ShopSettings) -> tuple[Rule, ...
         Rule("schema_version_supported",
              f"schema_version IS NOT NULL AND schema_version IN ({', '.join(map(str, SCHEMA_VERSIONS))})",
              "a breaking version must not be read as if it were known"),
+        Rule("fields_scalar", "is_scalar",
+             "a list or an object in the place of a value: a breaking change must not be read as text"),
         Rule("text_bounded", bounded, f"identifiers longer than {MAX_TEXT_LENGTH} characters are not identifiers"),
         Rule("text_clean", "is_text_clean", "control characters would make the canonical text ambiguous"),
         Rule(NOT_LATE, f"event_time >= ingest_time - INTERVAL '{quality.late_after}' MINUTE",

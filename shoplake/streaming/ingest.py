@@ -8,7 +8,6 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
-from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import (
     BRONZE_EVENTS,
     LEDGER,
@@ -18,6 +17,7 @@ from shoplake.contract.tables import (
 )
 from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import append_row_once
 from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
 from shoplake.lake.ledger import find_ledger_row, ingested_until
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
@@ -25,8 +25,8 @@ from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
 from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
 from shoplake.streaming.parse import parse_records
-from shoplake.streaming.validate import judge_events
-from shoplake.streaming.windows import LIVE_WINDOWS, LiveWindow, add_windows, revenue_by_window
+from shoplake.streaming.validate import breaks, judge_events
+from shoplake.streaming.windows import LIVE_WINDOWS, LiveWindow, add_windows, is_sale, revenue_by_window
 
 INGEST_TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, *(live.table for live in LIVE_WINDOWS), LEDGER,
@@ -87,8 +87,7 @@ def _ingest_judged(
 
     silver = read_delta(judged.sparkSession, lake, SILVER_EVENTS)
     known = silver.filter(days_predicate(SILVER_EVENTS, dates) if dates else "FALSE")
-    # The verdicts read silver, which is written next: a mere cache would be computed again after that write.
-    verdicts = assign_verdicts(judged, known).localCheckpoint(eager=False)
+    verdicts = assign_verdicts(judged, known)
     counts = _count_verdicts(verdicts, rules)
     _check_failing_rules(counts, rules, batch)
     row = _ledger_row(batch, parts, counts, rules)
@@ -97,11 +96,11 @@ def _ingest_judged(
             lock.check()
             append_once(verdicts.filter(F.col("verdict") == verdict), lake, table, batch.query_id, batch.batch_id)
     accepted = verdicts.filter(F.col("verdict") == SILVER)
-    for live in LIVE_WINDOWS:
+    for live in LIVE_WINDOWS if counts["window_dates"] else ():
         lock.check()
-        _add_to_live_table(accepted, live, batch, lake)
+        _add_to_live_table(accepted, live, counts["window_dates"], batch, lake)
     lock.check()
-    _append_ledger_row(judged, row, batch, lake)
+    append_row_once(row, lake, LEDGER, batch.query_id, batch.batch_id)
     return row
 
 
@@ -156,8 +155,9 @@ def _count_verdicts(verdicts: DataFrame, rules: tuple[Rule, ...]) -> dict[str, A
         F.count("*").alias("rows"), count(F.col("is_json")).alias("json_rows"),
         *(count(F.col("verdict") == verdict).alias(verdict) for verdict, _ in _PLACES),
         count(in_silver & F.col("is_late")).alias("late"),
-        *(count(F.array_contains("failed_rules", rule.name)).alias(f"rule_{rule.name}") for rule in rules),
+        *(count(breaks(rule, rules)).alias(f"rule_{rule.name}") for rule in rules),
         F.sort_array(F.collect_set(F.when(in_silver, F.col("event_date")))).alias("dates"),
+        F.collect_set(F.when(in_silver & is_sale(), F.to_date("event_time"))).alias("window_dates"),
     ).collect()[0].asDict()
 
 
@@ -186,18 +186,9 @@ def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:
     return {"rule": rule.name, "passed": asked - failed, "failed": failed}
 
 
-def _add_to_live_table(accepted: DataFrame, live: LiveWindow, batch: Batch, lake: Lake) -> None:
-    added = revenue_by_window(accepted, live).localCheckpoint()
-    days: list[date] = [row["window_date"] for row in added.select("window_date").distinct().collect()]
-    if not days:
-        return
+def _add_to_live_table(
+    accepted: DataFrame, live: LiveWindow, days: Sequence[date], batch: Batch, lake: Lake,
+) -> None:
     current = read_delta(accepted.sparkSession, lake, live.table).filter(days_predicate(live.table, days))
-    rows = add_windows(current, added, live)
+    rows = add_windows(current, revenue_by_window(accepted, live), live)
     replace_days_once(rows, lake, live.table, days, batch.query_id, batch.batch_id)
-
-
-def _append_ledger_row(judged: DataFrame, row: dict[str, Any], batch: Batch, lake: Lake) -> None:
-    rows = judged.sparkSession.createDataFrame([row], spark_schema(LEDGER))
-    append_once(rows, lake, LEDGER, batch.query_id, batch.batch_id)
-
-

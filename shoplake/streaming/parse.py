@@ -15,37 +15,53 @@ from shoplake.contract.events import (
 from shoplake.settings import ShopSettings
 
 _CORRUPT = "_corrupt_record"
-# Every field is read as the text that stood in the JSON (Spark 4 hands numbers over unchanged), so that money never
-# passes through a float and a wrong type spoils one field, not the record.
+# Every field is read as text, so that a wrong type spoils one field, not the record.
 _TEXT_SCHEMA = StructType([StructField(name, StringType()) for name in (*FIELD_NAMES, _CORRUPT)])
+_STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 
 # \z and not $: in Java $ also matches before a line end.
 _ISO_WITH_OFFSET = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\z"
 _DECIMAL = r"^-?[0-9]{1,14}(\.[0-9]{1,4})?\z"
 _INTEGER = r"^-?[0-9]{1,10}\z"
-_BOOLEAN = r"^(true|false)\z"
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
+
+# A field's name with its colon. In a JSON string its quotes would be escaped, so this stands between strings only.
+_COLON = r"[ \t\r\n]*:[ \t\r\n]*"
+_PRICE_IS_NUMBER = rf'"price"{_COLON}-?[0-9]'
+# One of more than 1000 signs stays: the JSON reader refuses it.
+_PRICE_NUMBER = (rf'("price"{_COLON})(?![-+.eE0-9]{{1001}})(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)'
+                 r"(?=[ \t\r\n]*[,}])")
+_NESTED_FIELD = rf'"(?:{"|".join(FIELD_NAMES)})"{_COLON}[\[{{]'
+# A letter, a digit or _ of a name as \\u0061: no writer of JSON does that, and it would hide a field from the above.
+# Bounded and possessive: Java's loops over alternatives take stack for each turn, and a record may be a megabyte.
+_ESCAPED_NAME = (r'(?i)(?<!\\)(?:\\\\)*+\\u00(?:3[0-9]|[46][1-9a-f]|[57][0-9a]|5f)'
+                 rf'(?:[^"\\]|\\.){{0,{max(map(len, FIELD_NAMES))}}}+"[ \t\r\n]*:')
+# A half of a surrogate pair alone, after an even number of backslashes; the lookbehinds must be bounded.
+_LONE_SURROGATE = (r"(?i)(?<!\\)(?:\\\\)*+(?:\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f])")
 
 
 def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
     """Add the typed candidate columns to raw records.
 
     In: the columns of bronze.events up to `timestamp`. Out: the same rows in the same grain, with the contract's
-    fields, `event_date` (the shop's day), `ingest_time`, `ingest_date`, `content_hash`, `is_json` and
-    `is_text_clean`. Reads no clock.
+    fields, `event_date` (the shop's day), `ingest_time`, `ingest_date`, `content_hash`, `is_json`, `is_scalar` (no
+    field is a list or an object) and `is_text_clean`. Reads no clock.
+
+    What is rare is looked for with a cheap question first: most records are one flat object without a backslash.
     """
     text = F.col("value").cast("string")
-    parsed = records.withColumn("_json", F.from_json(text, _TEXT_SCHEMA, {
-        "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, "allowSingleQuotes": "false",
+    parsed = records.withColumn("_json", F.from_json(_quote_price(text), _TEXT_SCHEMA, {
+        "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, **_STRICT,
     }))
-    # from_json also takes arrays of objects, and text after the object's end
-    is_object = F.is_valid_utf8(F.col("value")) & text.rlike(r"(?s)^\s*\{.*\}\s*\z")
     raw = {name: F.col(f"_json.{name}") for name in FIELD_NAMES}
-    is_json = is_object & F.col("_json").isNotNull() & F.col(f"_json.{_CORRUPT}").isNull()
+    is_read = F.col("_json").isNotNull() & F.col(f"_json.{_CORRUPT}").isNull()
+    is_json = F.is_valid_utf8(F.col("value")) & is_read & _is_one_object(text) & ~_has_odd_escape(text)
+    has_escape = text.contains("\\") | text.contains("\x7f")
     typed = parsed.select(
         *records.columns,
         F.coalesce(is_json, F.lit(False)).alias("is_json"),
-        (~F.concat_ws("", *raw.values()).rlike(_CONTROL_CHARACTERS)).alias("is_text_clean"),
+        (~_has_nested_field(text, raw)).alias("is_scalar"),
+        (~has_escape | ~F.concat_ws("", *raw.values()).rlike(_CONTROL_CHARACTERS)).alias("is_text_clean"),
         *(column.alias(name) for name, column in _typed(raw, shop).items()),
         F.col("timestamp").alias("ingest_time"), F.to_date("timestamp").alias("ingest_date"),
     )
@@ -60,13 +76,42 @@ def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
     )
 
 
+def _quote_price(text: Column) -> Column:
+    """Make a price that is a JSON number a JSON string: from_json would read it as a double."""
+    return F.when(text.rlike(_PRICE_IS_NUMBER), F.regexp_replace(text, _PRICE_NUMBER, '$1"$2"')).otherwise(text)
+
+
+def _is_flat(text: Column) -> Column:
+    """Tell whether the first closing brace is the text's end: one object that holds no other."""
+    return text.startswith("{") & (F.instr(text, "}") == F.length(text))
+
+
+def _is_one_object(text: Column) -> Column:
+    """Tell whether nothing follows the object: from_json looks no further than its end, and takes lists too."""
+    as_list = F.from_json(F.concat(F.lit("["), text, F.lit(',"end"]')), "array<string>", _STRICT)
+    is_whole = text.rlike(r"^[ \t\r\n]*\{") & (F.size(as_list) == 2) & (F.get(as_list, F.lit(1)) == "end")
+    return F.when(_is_flat(text), True).otherwise(is_whole)
+
+
+def _has_nested_field(text: Column, raw: dict[str, Column]) -> Column:
+    """Tell whether a field is a list or an object, which from_json hands over as its text."""
+    looks_nested = F.concat_ws("\n", *raw.values()).rlike(r"(?m)^[\[{]")
+    return F.when(_is_flat(text) & ~text.contains("["), False).otherwise(looks_nested & text.rlike(_NESTED_FIELD))
+
+
+def _has_odd_escape(text: Column) -> Column:
+    is_odd = text.rlike(_LONE_SURROGATE) | text.rlike(_ESCAPED_NAME)
+    return F.when(text.contains("\\u"), is_odd).otherwise(False)
+
+
 def _typed(raw: dict[str, Column], shop: ShopSettings) -> dict[str, Column]:
     columns = dict(raw)
     columns["event_time"] = _if_like(raw["event_time"], _ISO_WITH_OFFSET, "timestamp")
     columns["price"] = _if_like(raw["price"], _DECIMAL, PRICE_TYPE)
     columns["quantity"] = _if_like(raw["quantity"], _INTEGER, "int")
     columns["currency"] = F.coalesce(raw["currency"], F.lit(shop.currency))
-    columns["is_guest"] = _if_like(F.coalesce(raw["is_guest"], F.lit("false")), _BOOLEAN, "boolean")
+    is_guest = F.coalesce(raw["is_guest"], F.lit("false"))
+    columns["is_guest"] = F.when(is_guest.isin("true", "false"), is_guest == "true")
     columns["schema_version"] = _if_like(F.coalesce(raw["schema_version"], F.lit("1")), _INTEGER, "int")
     return columns
 

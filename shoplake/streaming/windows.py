@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.measures import SALES, SALES_EVENT_TYPES
@@ -24,10 +24,14 @@ LIVE_WINDOWS = (
 )
 
 
+def is_sale() -> Column:
+    """Tell whether an event counts in the windows."""
+    return F.col("event_type").isin(*SALES_EVENT_TYPES)
+
+
 def revenue_by_window(events: DataFrame, live: LiveWindow) -> DataFrame:
     """Sum rows of silver.events into the live table's columns; windows without order or cancellation do not appear."""
-    sales = events.filter(F.col("event_type").isin(*SALES_EVENT_TYPES))
-    sums = sales.groupBy(F.window("event_time", live.length).alias("_window"), live.group).agg(
+    sums = events.filter(is_sale()).groupBy(F.window("event_time", live.length).alias("_window"), live.group).agg(
         *(F.expr(sql).alias(name) for name, sql in SALES.items()))
     return sums.select(
         F.to_date("_window.start").alias("window_date"), F.col("_window.start").alias("window_start"),

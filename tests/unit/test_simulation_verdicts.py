@@ -49,7 +49,8 @@ def judge(record: SimulatedRecord, settings: Settings, connection: duckdb.DuckDB
     columns = [f"CAST(${field.name} AS {TYPES[field.type]}) AS {field.name}" for field in FIELDS]
     is_clean = not any(re.search(r"[\x00-\x1f\x7f]", text) for text in texts.values())
     sent = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp_ms)
-    columns += ["TRUE AS is_json", "$is_clean AS is_text_clean", "$sent::TIMESTAMPTZ AS ingest_time"]
+    columns += ["TRUE AS is_json", "TRUE AS is_scalar", "$is_clean AS is_text_clean",
+                "$sent::TIMESTAMPTZ AS ingest_time"]
     candidate = f"SELECT {', '.join(columns)}"
     rules = [rule for rule in event_rules(settings.quality, settings.shop) if rule.on_failure == "quarantine"]
     verdicts = connection.execute(
