@@ -3,7 +3,9 @@
 SQL that Spark and DuckDB share. Amounts are summed exactly and cast once, at the end.
 """
 
-from shoplake.contract.tables import AMOUNT
+from dataclasses import dataclass
+
+from shoplake.contract.tables import AMOUNT, CATEGORY_REVENUE_1H, PRODUCT_REVENUE_5MIN, Table
 
 _GROSS = "sum(CASE WHEN event_type = 'order_created' THEN price * quantity ELSE 0 END)"
 _CANCELLED = "sum(CASE WHEN event_type = 'order_cancelled' THEN price * quantity ELSE 0 END)"
@@ -31,3 +33,18 @@ INTEREST = {
     "view_count": _count("product_viewed"),
     "cart_count": _count("add_to_cart"),
 }
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """One live table: the length of its windows, which begin at midnight UTC, and what it groups by."""
+
+    table: Table
+    length: str
+    group: str
+
+
+LIVE_WINDOWS = (
+    LiveWindow(PRODUCT_REVENUE_5MIN, "5 minutes", "product_id"),
+    LiveWindow(CATEGORY_REVENUE_1H, "1 hour", "category"),
+)

@@ -1,7 +1,8 @@
 """Prove that nothing was lost and nothing doubled: offsets = ledger = bronze = silver + duplicates + quarantine.
 
-Every check is a query that gives the rows which break a guarantee, so an empty answer is the proof. Only coordinates,
-batch ids and identities are read, never a payload; DuckDB does the joins and spills them to disk when they are large.
+And that the live windows are what silver gives. Every check is a query that gives the rows which break a guarantee, so
+an empty answer is the proof. Of the events coordinates, batch ids, identities and what the windows sum are read, never
+a payload; DuckDB does the joins and spills them to disk when they are large.
 """
 # ruff: noqa: S608 - every name that is put into a query stands in this file; no value is.
 
@@ -10,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from shoplake.contract.measures import LIVE_WINDOWS, SALES, SALES_EVENT_TYPES, LiveWindow
 from shoplake.contract.tables import BRONZE_EVENTS, LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
 from shoplake.lake.addresses import Lake
 from shoplake.lake.sql import connect_duckdb, select_table
@@ -18,7 +20,7 @@ MAX_EXAMPLES = 5
 
 _SOURCES = {
     "bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES, "quarantine": SILVER_QUARANTINE,
-    "ledger": LEDGER,
+    "ledger": LEDGER, **{f"{live.group}_windows": live.table for live in LIVE_WINDOWS},
 }
 
 _EACH_ROOM = "\nUNION ALL\n".join(
@@ -57,6 +59,18 @@ def _count_check(room: str, column: str) -> str:
         FROM ledger LEFT JOIN (
           SELECT query_id, batch_id, sum(row_count) AS counted FROM batches WHERE room = '{room}' GROUP BY ALL
         ) USING (query_id, batch_id) WHERE {column} <> coalesce(counted, 0)"""
+
+
+def _window_check(live: LiveWindow) -> str:
+    sums = ", ".join(f"{sql} AS {name}" for name, sql in SALES.items())
+    key = f"window_start, {live.group}"
+    return f"""
+        WITH recomputed AS (
+          SELECT time_bucket(INTERVAL '{live.length}', event_time) AS window_start, {live.group}, {sums}
+          FROM silver WHERE event_type IN {SALES_EVENT_TYPES} GROUP BY ALL
+        ), stored AS (SELECT {key}, {", ".join(SALES)} FROM {live.group}_windows)
+        SELECT {key} FROM ((FROM recomputed EXCEPT ALL FROM stored) UNION ALL (FROM stored EXCEPT ALL FROM recomputed))
+        GROUP BY ALL"""
 
 
 # Name of the check -> the rows that break it.
@@ -103,6 +117,7 @@ _CHECKS = {
         ANTI JOIN silver AS kept
         ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
           AND kept."offset" = copy.kept_offset""",
+    **{f"{live.group}_window_is_not_silver": _window_check(live) for live in LIVE_WINDOWS},
 }
 
 

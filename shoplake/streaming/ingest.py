@@ -8,6 +8,7 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
+from shoplake.contract.measures import LIVE_WINDOWS, LiveWindow
 from shoplake.contract.tables import (
     BRONZE_EVENTS,
     LEDGER,
@@ -26,7 +27,7 @@ from shoplake.settings import Settings
 from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
 from shoplake.streaming.parse import parse_records
 from shoplake.streaming.validate import breaks, judge_events
-from shoplake.streaming.windows import LIVE_WINDOWS, LiveWindow, add_windows, is_sale, revenue_by_window
+from shoplake.streaming.windows import add_windows, is_sale, revenue_by_window
 
 INGEST_TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, *(live.table for live in LIVE_WINDOWS), LEDGER,

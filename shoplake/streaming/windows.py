@@ -1,27 +1,9 @@
 """The live windows: sales by product in 5 minutes, by category in 1 hour; no stream state is kept."""
 
-from dataclasses import dataclass
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from shoplake.contract.measures import SALES, SALES_EVENT_TYPES
-from shoplake.contract.tables import CATEGORY_REVENUE_1H, PRODUCT_REVENUE_5MIN, Table
-
-
-@dataclass(frozen=True)
-class LiveWindow:
-    """One live table: its length and what it groups by."""
-
-    table: Table
-    length: str
-    group: str
-
-
-LIVE_WINDOWS = (
-    LiveWindow(PRODUCT_REVENUE_5MIN, "5 minutes", "product_id"),
-    LiveWindow(CATEGORY_REVENUE_1H, "1 hour", "category"),
-)
+from shoplake.contract.measures import SALES, SALES_EVENT_TYPES, LiveWindow
 
 
 def is_sale() -> Column:

@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from shoplake.contract.tables import BRONZE_EVENTS, LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE, Table
+from shoplake.contract.tables import (
+    BRONZE_EVENTS,
+    CATEGORY_REVENUE_1H,
+    LEDGER,
+    PRODUCT_REVENUE_5MIN,
+    SILVER_DUPLICATES,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    Table,
+)
 from shoplake.lake.addresses import Lake
 from shoplake.lake.locks import INGEST, hold_lock
 from shoplake.settings import PROJECT_ROOT
@@ -20,7 +29,8 @@ Tables = dict[str, Rows]
 Write = Callable[[Tables], None]
 MAIN = runpy.run_path(str(PROJECT_ROOT / "utils" / "reconcile.py"))["main"]
 CONTRACTS = {"bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES,
-             "quarantine": SILVER_QUARANTINE, "ledger": LEDGER}
+             "quarantine": SILVER_QUARANTINE, "ledger": LEDGER, "products": PRODUCT_REVENUE_5MIN,
+             "categories": CATEGORY_REVENUE_1H}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPIC, FILE = "topic-id", "f" * 64
 SAMPLES = {"STRING": "x", "INT": 1, "BIGINT": 1, "DATE": NOON.date(), "TIMESTAMP": NOON, "BOOLEAN": False,
@@ -37,7 +47,10 @@ def _coordinate(origin: str, partition: int, offset: int, batch_id: int) -> dict
 
 
 def _balanced() -> Tables:
-    """Two batches of a topic with two partitions and one file; of each 10 records 7 are good, 2 copies, 1 bad."""
+    """Two batches of a topic with two partitions and one file; of each 10 records 7 are good, 2 copies, 1 bad.
+
+    The very first is a sale, which stands in its two windows.
+    """
     tables: Tables = {name: [] for name in CONTRACTS}
     for origin, batch_id, ranges in (
         (TOPIC, 0, [(0, 0, 10), (1, 0, 10)]), (TOPIC, 1, [(0, 10, 20), (1, 10, 10)]), (FILE, 0, [(0, 0, 10)]),
@@ -67,6 +80,11 @@ def _balanced() -> Tables:
             event_dates=[NOON.date()],
             ranges=[{"partition": p, "from_offset": a, "until_offset": b} for p, a, b in ranges], **counts,
         ))
+    tables["silver"][0]["event_type"] = "order_created"
+    sums = {"order_count": 1, "units": 1, "gross_amount": 1, "cancelled_units": 0, "cancelled_amount": 0,
+            "net_amount": 1}
+    for room in ("products", "categories"):
+        tables[room].append(_row(CONTRACTS[room], **sums))
     return tables
 
 
@@ -176,6 +194,12 @@ HARMS: dict[str, tuple[Callable[[Tables], None], dict[str, dict[str, Any]]]] = {
         "kept_copy_not_in_silver": {"offset": 7}}),
     "a conflict's kept copy is no silver row": (_change("quarantine", 0, kept_offset=8), {
         "kept_copy_not_in_silver": {"offset": 9}}),
+    "a sale is in no window": (_change("silver", 1, event_type="order_created"), {
+        "product_id_window_is_not_silver": {"product_id": "x"}, "category_window_is_not_silver": {"category": "x"}}),
+    "a window is missing": (_remove_first("products"), {"product_id_window_is_not_silver": {"product_id": "x"}}),
+    "a window stands twice": (_copy("categories"), {"category_window_is_not_silver": {"category": "x"}}),
+    "a window has lost money": (_change("products", 0, gross_amount=0), {
+        "product_id_window_is_not_silver": {"product_id": "x"}}),
 }
 
 
