@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 from soak_progress import is_done, note_round
 
+from shoplake.contract.measures import LIVE_WINDOWS
 from shoplake.contract.tables import BRONZE_EVENTS, LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
-from shoplake.streaming.windows import LIVE_WINDOWS
 
 if TYPE_CHECKING:
     from conftest import OwnBroker, Pipeline, Quiet
