@@ -127,8 +127,11 @@ def _vacuum(lake: Lake, table: Table, retention_hours: int, lock: HeldLock) -> i
         # Files that no log names, left by a killed writer, go too once they are older than the retention.
         vacuum = partial(
             delta.vacuum, retention_hours, enforce_retention_duration=False, full=True, keep_versions=keep or None)
-        # One that deletes nothing would still write two versions.
-        return len(vacuum(dry_run=False)) if vacuum(dry_run=True) else 0
+        # Hadoop's checksums count as files that no log names: they go with the others, and are no reason to begin.
+        useless = [path for path in vacuum(dry_run=True) if not path.rsplit("/", 1)[-1].startswith(".")]
+        if useless:  # one that deletes nothing would still write two versions
+            vacuum(dry_run=False)
+        return len(useless)
 
 
 def _versions_to_keep(lake: Lake) -> list[int]:
