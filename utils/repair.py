@@ -170,11 +170,7 @@ def repair_topic(lake: "Lake", settings: Settings) -> tuple[list[str], str]:
     from shoplake.streaming.checkpoint import find_query_id
 
     topic = look_up_topic(kafka, settings)
-    try:
-        query_id = find_query_id(lake, QUERY)
-    except (ValueError, KeyError) as error:
-        raise GateRefusedError(f"{lake.checkpoint(QUERY)}/metadata cannot be read; nothing was moved. Run: "
-                               "python utils/repair.py --checkpoint") from error
+    query_id = find_query_id(lake, QUERY)
     strangers = (origins_of(lake, query_id) | find_origins(lake, query_id)) - {topic.id} if query_id else set()
     if not strangers:
         place = f"is of {topic.name}, as it is now" if query_id else "does not exist"

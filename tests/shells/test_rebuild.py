@@ -33,7 +33,7 @@ def test_from_bronze_comes_the_same_lake_and_the_stream_goes_on(
 ) -> None:
     """The fourth batch broke off before its ledger row, and silver is damaged; batches repeated later add nothing."""
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_append_ledger_row", crash)
+        patched.setattr(ingest, "append_row_once", crash)
         with pytest.raises(Crash):
             take_in(lake_of_three, 3)
     open_table(lake_of_three, SILVER_EVENTS).delete("product_id = 'p1'")
@@ -57,7 +57,7 @@ def test_from_bronze_comes_the_same_lake_and_the_stream_goes_on(
 def test_a_rebuild_that_dies_leaves_the_lake_and_the_next_one_ends_it(
     lake_of_four: Lake, rows_of_four: Any, rows_of: Any, run_tool: Run, monkeypatch: pytest.MonkeyPatch, place: str,
 ) -> None:
-    module, name, good_calls = ((ingest, "_append_ledger_row", 1) if place == "a batch"
+    module, name, good_calls = ((ingest, "append_row_once", 1) if place == "a batch"
                                 else (lake_rebuild, "write_deltalake", 3))
     call, calls = getattr(module, name), iter(range(good_calls))
 

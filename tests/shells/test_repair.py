@@ -121,7 +121,7 @@ def test_a_cut_entry_of_a_batch_without_ledger_row_is_repeated(
 ) -> None:
     with monkeypatch.context() as patched:
         if table is not LEDGER:
-            patched.setattr(ingest, "_append_ledger_row", crash)
+            patched.setattr(ingest, "append_row_once", crash)
         try:
             take_in(lake_of_three, 3)
         except Crash:
@@ -224,7 +224,7 @@ def test_a_topic_made_anew_and_a_cut_checkpoint(
     assert "commits/0 could not be read" in out
     produce(3)
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_append_ledger_row", crash)
+        patched.setattr(ingest, "append_row_once", crash)
         with pytest.raises(Crash):
             run_tool(STREAM, "--drain")
     cut(checkpoint / "offsets" / "0", 0.5)
