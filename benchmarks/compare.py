@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shoplake.errors import EXIT_OK, EXIT_REFUSED
+from shoplake.errors import EXIT_OK, EXIT_REFUSED, SourceError
 from shoplake.outcome import print_result, run_to_exit_code
 
 if TYPE_CHECKING:
@@ -70,10 +70,14 @@ def compare(flags: argparse.Namespace) -> int:
     """Count the rows that stand in one lake only."""
     left, right = flags.left.resolve(), flags.right.resolve()
     connection = connect()
+    selects = NAIVE if flags.naive else select_gold() if flags.gold else SAME
+    for table in [lake / name for lake in (left, right) for name in selects]:
+        if not (table / "_delta_log").is_dir():
+            raise SourceError(f"no Delta table in {table}; both lakes must have {', '.join(selects)}")
     if flags.naive:
         connection.execute(CONFLICTS.format(left=left))
     result = {}
-    for name, select in (NAIVE if flags.naive else select_gold() if flags.gold else SAME).items():
+    for name, select in selects.items():
         sides = [select.format(table=f"delta_scan('{lake}/{name}')") for lake in (left, right)]
         for side, sql in zip(("ours", "theirs"), sides, strict=True):
             connection.execute(f"CREATE OR REPLACE TABLE {side} AS {sql}")

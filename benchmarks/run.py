@@ -142,11 +142,13 @@ def broker(folder: Path) -> Iterator[str]:
     """Run a broker of the benchmark's own; give its address."""
     environment = {**os.environ, "SHOPLAKE_DATA_DIR": str(folder), "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": "embedded"}
     command = [sys.executable, str(PROJECT_ROOT / "kafka" / "broker.py")]
-    started = subprocess.run([*command, "start", "--json"], env=environment, stdout=subprocess.PIPE, check=True)
+    answer = subprocess.run([*command, "start", "--json"], env=environment, stdout=subprocess.PIPE, check=True)
+    started = json.loads(answer.stdout)
     try:
-        yield json.loads(started.stdout)["address"]
+        yield started["address"]
     finally:
-        subprocess.run([*command, "stop"], env=environment, stdout=sys.stderr, check=False)
+        if started["status"] == "started":  # not one that was there before
+            subprocess.run([*command, "stop"], env=environment, stdout=sys.stderr, check=False)
 
 
 def measure_pipeline(bench: Bench) -> Json:

@@ -57,14 +57,15 @@ def judge(connection: duckdb.DuckDBPyConnection, rules: list[Any]) -> None:
     typed = ", ".join(
         f"CASE WHEN regexp_matches({text}, '{TYPED[name][0]}') THEN try_cast({text} AS {TYPED[name][1]}) END AS {name}"
         if name in TYPED else f"{text} AS {name}" for name, text in raw.items())
+    fields = ", ".join(f"e.{name}" for name in FIELD_NAMES)
     is_good = " AND ".join(f"coalesce({rule.expression}, true)" for rule in rules if rule.name != JSON_VALID)
     connection.execute(f"""
     CREATE TABLE judged AS
     WITH parsed AS (SELECT * RENAME ("timestamp" AS ingest_time),
         coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
         CASE WHEN is_json THEN from_json(text, '{structure}') END AS e FROM records),
-    typed AS (SELECT * EXCLUDE (text, e), NOT regexp_matches(concat({', '.join(f'e.{name}' for name in FIELD_NAMES)}),
-        '[\\x00-\\x1f\\x7f]') AS is_text_clean, {typed} FROM parsed),
+    typed AS (SELECT * EXCLUDE (text, e), NOT regexp_matches(concat({fields}), '[\\x00-\\x1f\\x7f]') AS is_text_clean,
+        NOT regexp_matches(concat_ws(chr(10), {fields}), '(?m)^[\\[{{]') AS is_scalar, {typed} FROM parsed),
     identified AS (SELECT * REPLACE (coalesce(event_id, {hash_fields(V1_FIELDS)}) AS event_id) FROM typed)
     SELECT *, CASE WHEN event_time BETWEEN '1970-01-02 00:00:00+00' AND '9999-01-01 00:00:00+00'
         THEN CAST(timezone('Europe/London', event_time) AS DATE) END AS event_date,

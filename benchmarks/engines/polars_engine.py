@@ -74,6 +74,7 @@ def parse(records: pl.DataFrame) -> pl.DataFrame:
         return pl.when(is_like[name]).then(value).alias(name)
 
     filled = fields.with_columns(
+        is_scalar=~pl.concat_str(TEXT, separator="\n", ignore_nulls=True).str.contains(r"(?m)^[\[{]"),
         is_text_clean=~pl.concat_str(TEXT, ignore_nulls=True).str.contains(r"[\x00-\x1f\x7f]"),
         currency=col("currency").fill_null("GBP"), is_guest=col("is_guest").fill_null("false"),
         schema_version=col("schema_version").fill_null("1"))
@@ -129,6 +130,7 @@ def rules() -> dict[str, pl.Expr]:
         "event_id_present": col("event_id") == "", "currency_supported": col("currency") != "GBP",
         "is_guest_valid": col("is_guest").is_null(),
         "schema_version_supported": col("schema_version").is_null() | ~col("schema_version").is_in([1, 2]),
+        "fields_scalar": ~col("is_scalar"),
         "text_bounded": pl.any_horizontal((col(name).str.len_chars() > 256).fill_null(False) for name in texts),
         "text_clean": ~col("is_text_clean"),
     }
