@@ -75,6 +75,7 @@ class SparkSettings(_Section):
     submit_options: tuple[str, ...]
     stream_runtime: PositiveInt
     max_batch_age: PositiveInt
+    metrics_port: Annotated[int, Field(ge=0, le=65535)]
 
 
 class SourcesSettings(_Section):

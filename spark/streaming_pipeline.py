@@ -10,14 +10,14 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, LockError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.processes import find_process, has_ended
+from shoplake.processes import HOST, find_free_port, find_process, has_ended
 from shoplake.settings import PROFILES, STREAM_STOP_SECONDS, Settings, load_settings
 from shoplake.topics import Topic, look_up_topic
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from shoplake.lake.addresses import Lake
     from shoplake.lake.locks import HeldLock
+    from shoplake.streaming.metrics import StreamMetrics
 
 LOG = logging.getLogger("shoplake.stream")
 QUERY = "events"
 POLL_SECONDS = 1
-TOTALS = ("batches", "records", "silver", "duplicates", "quarantine")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -66,12 +66,13 @@ def stream(arguments: argparse.Namespace) -> int:
 
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import STREAM, hold_lock
+    from shoplake.streaming.metrics import StreamMetrics
 
     lake = locate_lake(settings)
+    metrics = StreamMetrics()
     supervisor = None if arguments.stop_with is None else find_process(arguments.stop_with, "--stop-with")
     topic = look_up_topic(kafka, settings)
     deadline = time.monotonic() + settings.spark.drain_timeout
-    totals = dict.fromkeys(TOTALS, 0)
     with ExitStack() as held:
         while True:
             try:
@@ -84,14 +85,33 @@ def stream(arguments: argparse.Namespace) -> int:
             else:
                 trigger = {"availableNow": True} if arguments.drain else {
                     "processingTime": f"{settings.spark.trigger_interval} seconds"}
-                run_query(settings, lake, driver, topic, trigger, totals,
-                          lambda query: await_end(query, arguments.stop_after, supervisor))
+                if not arguments.drain and settings.spark.metrics_port:
+                    held.enter_context(serve_metrics(metrics, settings.spark.metrics_port))
+                run_query(settings, lake, driver, topic, trigger, metrics,
+                          lambda query: await_end(query, arguments.stop_after, supervisor, metrics))
                 break
+    totals = metrics.totals
     report = {"topic": topic.name, "origin": topic.id, **totals}
     print_result(report, f"{topic.name}: {totals['records']:,} records in {totals['batches']} batches -> "
                  f"{totals['silver']:,} silver, {totals['duplicates']:,} duplicates, "
                  f"{totals['quarantine']:,} quarantined", arguments.json)
     return EXIT_OK
+
+
+@contextmanager
+def serve_metrics(metrics: "StreamMetrics", port: int) -> Iterator[None]:
+    """Serve the metrics on loopback for the block, on the next free port if this one is taken."""
+    from prometheus_client import start_http_server
+
+    port = find_free_port(port, "spark.metrics_port")
+    server, thread = start_http_server(port, HOST, metrics.registry)
+    LOG.info("Prometheus metrics: http://%s:%d/metrics", HOST, port)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockError) -> bool:
@@ -109,9 +129,9 @@ def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockErr
 
 def run_query(
     settings: Settings, lake: "Lake", driver: "HeldLock", topic: Topic, trigger: dict[str, Any],
-    totals: dict[str, int], wait: "Callable[[StreamingQuery], None]",
+    metrics: "StreamMetrics", wait: "Callable[[StreamingQuery], None]",
 ) -> None:
-    """Run the streaming query until `wait` comes back, and add what its batches did to `totals`."""
+    """Run the streaming query until `wait` comes back, and add what its batches did to `metrics`."""
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
@@ -129,7 +149,7 @@ def run_query(
         check_checkpoint(lake, QUERY, topic)
         records = read_topic(spark, settings, lake, topic)
         query = records.writeStream.queryName(QUERY).option("checkpointLocation", lake.checkpoint(QUERY)).trigger(
-            **trigger).foreachBatch(batch_writer(settings, lake, driver, topic, totals, failures)).start()
+            **trigger).foreachBatch(batch_writer(settings, lake, driver, topic, metrics, failures)).start()
         driver.announce_ready()
         try:
             wait(query)
@@ -142,13 +162,16 @@ def run_query(
             spark.stop()
 
 
-def await_end(query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None") -> None:
+def await_end(
+    query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None", metrics: "StreamMetrics",
+) -> None:
     """Wait until the query ends by itself or is told to stop; then let its batch end, but not for ever.
 
     A batch cut short after all is repeated by the next driver, and its rows are not doubled.
     """
     deadline = math.inf if stop_after is None else time.monotonic() + stop_after
     while not query.awaitTermination(POLL_SECONDS):
+        metrics.set_progress(query.lastProgress)
         if supervisor is not None and has_ended(supervisor):
             LOG.warning("the process %d, which supervised this stream, has ended", supervisor.pid)
             supervisor, deadline = None, min(deadline, time.monotonic())
@@ -173,10 +196,10 @@ def read_topic(spark: "SparkSession", settings: Settings, lake: "Lake", topic: T
 
 
 def batch_writer(
-    settings: Settings, lake: "Lake", driver: "HeldLock", topic: Topic, totals: dict[str, int],
+    settings: Settings, lake: "Lake", driver: "HeldLock", topic: Topic, metrics: "StreamMetrics",
     failures: list[Exception],
 ) -> Callable[["DataFrame", int], None]:
-    """Make the function that takes one micro-batch in, adds to `totals` and keeps what it raises in `failures`."""
+    """Make the function that takes one micro-batch in, adds to `metrics` and keeps what it raises in `failures`."""
     from shoplake.streaming.checkpoint import find_query_id
     from shoplake.streaming.ingest import Batch, ingest_batch
 
@@ -193,13 +216,10 @@ def batch_writer(
         except Exception as error:
             failures.append(error)
             raise
-        counts = {"batches": 1, "records": row["bronze_count"], "silver": row["silver_count"],
-                  "duplicates": row["duplicate_count"], "quarantine": row["quarantine_count"]}
-        for name, count in counts.items():
-            totals[name] += count
+        seconds = time.monotonic() - started
+        metrics.add_batch(row, seconds)
         LOG.info("batch %d: %s records -> %s silver, %s duplicates, %s quarantined in %.1f s", batch_id,
-                 row["bronze_count"], row["silver_count"], row["duplicate_count"], row["quarantine_count"],
-                 time.monotonic() - started)
+                 row["bronze_count"], row["silver_count"], row["duplicate_count"], row["quarantine_count"], seconds)
 
     return write_batch
 

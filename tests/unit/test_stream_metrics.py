@@ -1,0 +1,49 @@
+"""What the stream tells Prometheus: each batch, and Spark's progress; the alert rules name what exists."""
+
+import re
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from shoplake.settings import PROJECT_ROOT
+from shoplake.streaming.metrics import StreamMetrics
+
+ROW = {"bronze_count": 10, "silver_count": 7, "duplicate_count": 2, "quarantine_count": 1, "late_count": 3,
+       "rules": [{"rule": "price_valid", "passed": 9, "failed": 1}, {"rule": "not_late", "passed": 7, "failed": 3}]}
+PROGRESS = {"stateOperators": [], "sources": [
+    {"endOffset": '{"events":{"0":5,"1":7}}', "latestOffset": '{"events":{"0":25,"1":7,"2":4}}'}]}
+
+
+@pytest.fixture
+def served() -> dict[str, float]:
+    metrics = StreamMetrics()
+    metrics.set_progress(None)
+    for _ in range(2):
+        metrics.add_batch(ROW, 2.5)
+    metrics.set_progress(PROGRESS)
+    assert metrics.totals == {"batches": 2, "records": 20, "silver": 14, "duplicates": 4, "quarantine": 2}
+    lines = generate_latest(metrics.registry).decode().splitlines()
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+def test_batches_add_up_and_lag_is_by_partition(served: dict[str, float]) -> None:
+    expected = {
+        'shoplake_records_total{table="silver"}': 14, 'shoplake_records_total{table="duplicates"}': 4,
+        'shoplake_records_total{table="quarantine"}': 2, "shoplake_late_events_total": 6,
+        'shoplake_rule_failures_total{rule="price_valid"}': 2, 'shoplake_lag_records{partition="0"}': 20,
+        'shoplake_lag_records{partition="1"}': 0, 'shoplake_lag_records{partition="2"}': 4,
+        "shoplake_state_rows": 0, "shoplake_batch_seconds_count": 2, "shoplake_batch_seconds_sum": 5,
+        'shoplake_batch_seconds_bucket{le="2.0"}': 0, 'shoplake_batch_seconds_bucket{le="5.0"}': 2,
+    }
+    assert {name: served[name] for name in expected} == expected
+    assert served["shoplake_last_batch_timestamp_seconds"] > 0
+
+
+def test_alerts_ask_for_metrics_that_are_served(served: dict[str, float]) -> None:
+    document = yaml.safe_load((PROJECT_ROOT / "configs" / "alerts.yaml").read_text())
+    rules = [rule for group in document["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in rules}) == len(rules) >= 5
+    asked = {name for rule in rules for name in re.findall(r"\bshoplake_\w+", rule["expr"])}
+    assert asked <= {name.split("{")[0] for name in served}
+    assert all(rule["annotations"]["summary"] for rule in rules)
