@@ -105,6 +105,11 @@ class Pipeline:
         truth = self.folder / "truth.json"
         self.truth = json.loads(truth.read_text()) if truth.exists() else None
 
+    def count_acks(self) -> int:
+        """Give how many records of the sending under way are acknowledged."""
+        acks = self.folder / "acks.csv"
+        return acks.read_bytes().count(b"\n") if acks.exists() else 0
+
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         """Kill a program that `start` began, with all that it started."""
         with suppress(ProcessLookupError):

@@ -101,7 +101,10 @@ def kill_broker_while_producing(broker: "OwnBroker", wanted: int, draw: random.R
     pipeline, kills = broker.pipeline, 0
     sending = pipeline.start_producing(2500 * wanted, draw.randrange(2**32), "--delay", "0.004")
     while sending.poll() is None and kills < wanted:
-        time.sleep(draw.uniform(0.2, 3))
+        known = pipeline.count_acks()
+        while sending.poll() is None and pipeline.count_acks() == known:
+            time.sleep(0.01)  # or the producer has not come back yet, and the kill would hit nothing
+        time.sleep(draw.uniform(0, 2))
         if sending.poll() is None:
             broker.kill()
             kills += 1
