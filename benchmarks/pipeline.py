@@ -18,7 +18,7 @@ from typing import Any
 
 from shoplake.errors import EXIT_OK, ShoplakeError
 from shoplake.outcome import run_to_exit_code
-from shoplake.settings import PROJECT_ROOT, load_settings
+from shoplake.settings import PROJECT_ROOT
 
 HERE = PROJECT_ROOT / "benchmarks"
 ENGINES = ("ours", "naive_spark", "polars", "duckdb")
@@ -66,8 +66,7 @@ def engine_command(engine: str, servers: str, topic: str, lake: Path, peers: Pat
     if engine == "naive_spark":
         program = [str(HERE / "naive_spark.conf"), str(HERE / "naive_spark.py")]
         return ["spark-submit", "--properties-file", *program, *where]
-    batch = load_settings().spark.max_offsets_per_trigger
-    return [str(peers), str(HERE / "peer.py"), "--engine", engine, "--batch", str(batch), *where]
+    return [str(peers), str(HERE / "peer.py"), "--engine", engine, *where]
 
 
 def find_batches(lake: Path, figures: dict[str, Any]) -> list[dict[str, float]]:
