@@ -12,41 +12,27 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mutations import make_record
-from verdict_oracle import BLANK, FIELDS, STRING, Verdict, has_lone_surrogate, judge, write_time
+from verdict_oracle import FIELDS, TEXT_FIELDS, judge, write_time
 
 ROW_FIELDS = (*FIELDS, "event_date")
 SCHEMA = pa.schema([
     ("number", pa.int64()), ("value", pa.binary()), ("timestamp_ms", pa.int64()), ("reasons", pa.string()),
-    ("is_late", pa.bool_()), ("known", pa.string()), *((name, pa.string()) for name in ROW_FIELDS),
+    ("is_late", pa.bool_()), ("is_open", pa.bool_()), *((name, pa.string()) for name in ROW_FIELDS),
 ])
-FLOAT_FIELD = re.compile(rf'"(?:{"|".join(FIELDS)})"\s*:\s*(-?[0-9]+[.eE][-+0-9.eE]*)')
-CONSTANT = re.compile(r"NaN|INF|Infinity")
+FLOAT_TEXT = re.compile(rf'"(?:{"|".join(TEXT_FIELDS)})"\s*:\s*-?[0-9]+[.eE]')
+NESTED = re.compile(rf'"(?:{"|".join(FIELDS)})"\s*:\s*[\[{{]')
+LIKE_NESTED = re.compile(rf'"(?:{"|".join(FIELDS)})"\s*:\s*"[\[{{]')
 
 
-def find_known_difference(value: bytes | None, verdict: Verdict) -> str:
-    """Name the known difference that the record may show; test_fuzz.py holds an example of each, and mends its list."""
+def is_open(value: bytes | None) -> bool:
+    """Whether the record is one of those on which the two may differ, because the design says nothing.
+
+    OPEN: a number with a fraction or an exponent in the place of a text is read as Java writes the double, 1.50 as
+    1.5; the oracle reads what is written. And a field whose text begins like a list, beside a column that is not ours
+    and holds a field's name with a list inside, is refused as fields_scalar; the oracle tells the two apart.
+    """
     text = (value or b"").decode("utf-8", "replace")
-    if "fields_scalar" in verdict.reasons:
-        return "nested field"
-    if any(not is_unchanged(number) for number in FLOAT_FIELD.findall(text)):
-        return "float"
-    if "json_valid" not in verdict.reasons:
-        return ""
-    if has_lone_surrogate(text):
-        return "lone surrogate"
-    outside = STRING.sub('""', text)
-    if CONSTANT.search(outside):
-        return "constant"
-    is_known = re.search(r"\}[^\s}\],]|\}[\x0b\x0c]|\}.*\}\s*$", outside.strip(BLANK), re.DOTALL)
-    return "text after the object" if is_known else ""
-
-
-def is_unchanged(number: str) -> bool:
-    """Whether a double that stood for the number would be written as the number was."""
-    try:
-        return repr(float(number)) == number and (float(number) == 0 or 1e-3 <= abs(float(number)) < 1e7)
-    except ValueError:
-        return True
+    return bool(FLOAT_TEXT.search(text)) or bool(NESTED.search(text) and LIKE_NESTED.search(text))
 
 
 def write_records(seed: int, first: int, count: int, file: Path) -> None:
@@ -59,7 +45,7 @@ def write_records(seed: int, first: int, count: int, file: Path) -> None:
         moment = row.get("event_time")
         rows.append({
             "number": number, "value": value, "timestamp_ms": timestamp_ms, "reasons": ",".join(verdict.reasons),
-            "is_late": verdict.is_late, "known": find_known_difference(value, verdict), **row,
+            "is_late": verdict.is_late, "is_open": is_open(value), **row,
             "event_time": None if moment is None else write_time(int(moment)),
         })
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
