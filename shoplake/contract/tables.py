@@ -123,7 +123,7 @@ BRONZE_EVENTS = Table(
      Column("ingest_date", "DATE", "UTC date of timestamp"), *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("the topic", "historical files"),
-    readers=("utils/reconcile.py",),
+    readers=("utils/reconcile.py", "utils/rebuild.py", "utils/replay_quarantine.py"),
 )
 SILVER_EVENTS = Table(
     "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
@@ -141,7 +141,7 @@ SILVER_DUPLICATES = Table(
      *(Column(*kept) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
-    readers=("utils/reconcile.py",),
+    readers=("utils/reconcile.py", "utils/rebuild.py"),
 )
 SILVER_QUARANTINE = Table(
     "silver.quarantine", "Rejected records with every reason; replayable", "record", ("origin", "partition", "offset"),
@@ -151,7 +151,7 @@ SILVER_QUARANTINE = Table(
      *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
-    readers=("utils/reconcile.py",),
+    readers=("utils/reconcile.py", "utils/rebuild.py", "utils/replay_quarantine.py"),
 )
 PRODUCT_REVENUE_5MIN = Table(
     "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
