@@ -136,6 +136,9 @@ def render_pipeline(results: Json) -> list[str]:
         "", "## The whole pipeline", "", "Events per CPU-second, `python benchmarks/run.py --only pipeline`:", "",
         *table(("", *engines), [(text, *(f"{results[key][engine]:,}" for engine in engines))
                                 for key, text in PIPELINES]),
+        "", "`polars` and `duckdb` are confluent-kafka, delta-rs and the engine, in micro-batches of 250,000;",
+        "`naive_spark` is four queries with Spark's defaults, each of which takes all there is as one batch. Its warm",
+        "figure is what two blocks take more than one, as it has no ledger.",
         "", "What each run took:", "", *table(("engine", "run", "CPU-s", "wall s", "peak MiB"), rows),
         "", "Row by row against ours (`benchmarks/compare.py`); the naive job is compared in what it can have:", "",
         *table(("lake, blocks", "rows", "differences: only ours/only theirs"), compared),

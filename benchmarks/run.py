@@ -1,6 +1,6 @@
 """Measure the platform side by side with its peers, on the same topic, and write results.json and RESULTS.md.
 
-  python benchmarks/run.py                              everything: most of an hour on two cores
+  python benchmarks/run.py                              everything: more than an hour on two cores
   python benchmarks/run.py --only pipeline,latency      only these; the other figures of results.json stay
   python benchmarks/run.py --quick                      a smoke test: few events, once, written into the data folder
 
@@ -108,6 +108,7 @@ def run(flags: argparse.Namespace) -> int:
     target.mkdir(exist_ok=True)
     results_file = target / "results.json"
     results: Json = json.loads(results_file.read_text()) if results_file.exists() else {}
+    page = [sys.executable, str(HERE / "results_page.py"), str(results_file), "--to", str(target / "RESULTS.md")]
     make_peers()
     with broker(folder) as servers:
         bench = Bench(folder, servers, events, repeat)
@@ -117,10 +118,9 @@ def run(flags: argparse.Namespace) -> int:
             about = {"events": events, "repeat": repeat, "at": datetime.now(UTC).isoformat(timespec="seconds"),
                      "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
             results = {**results, **figures, "sections": {**results.get("sections", {}), section: about}}
-            results_file.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    page = [sys.executable, str(HERE / "results_page.py"), str(results_file), "--to", str(target / "RESULTS.md")]
-    subprocess.run(page, check=True, stdout=sys.stderr)
-    print_result(results, f"written: {results_file} and RESULTS.md beside it", flags.json)
+            results_file.write_text(json.dumps(results))
+            subprocess.run(page, check=True, stdout=sys.stderr)  # each section's figures are kept at once
+    print_result(json.loads(results_file.read_text()), f"written: {results_file} and RESULTS.md beside it", flags.json)
     return EXIT_OK
 
 
