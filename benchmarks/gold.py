@@ -158,16 +158,17 @@ def append_ledger(lake: Path, batch_id: int, days: Sequence[date]) -> None:
     from deltalake import DeltaTable, write_deltalake
 
     place = str(lake / "ops/ledger")
-    names = [field.name for field in DeltaTable(place).schema().fields]
-    row = dict.fromkeys(names) | {"query_id": "bench", "batch_id": batch_id, "event_dates": list(days)}
-    write_deltalake(place, pa.Table.from_pylist([row], DeltaTable(place).to_pyarrow_table().schema), mode="append")
+    schema = pa.schema(DeltaTable(place).schema().to_arrow())
+    row = dict.fromkeys(schema.names) | {"query_id": "bench", "batch_id": batch_id, "event_dates": list(days)}
+    write_deltalake(place, pa.Table.from_pylist([row], schema), mode="append")
 
 
 def count_rows(lake: Path) -> int:
     """Give the rows of silver.events."""
     from deltalake import DeltaTable
 
-    return int(DeltaTable(str(lake / "silver/events")).to_pyarrow_dataset().count_rows())
+    files = DeltaTable(str(lake / "silver/events")).get_add_actions(flatten=True)
+    return sum(files["num_records"].to_pylist())
 
 
 if __name__ == "__main__":
