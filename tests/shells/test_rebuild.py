@@ -11,7 +11,7 @@ import pytest
 from shoplake.contract.tables import LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
 from shoplake.lake import rebuild as lake_rebuild
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import open_table
+from shoplake.lake.arrow import open_table, read_table
 from shoplake.lake.locks import hold_lock
 from shoplake.lake.rebuild import BronzeBatch, sort_batches
 from shoplake.streaming import ingest
@@ -78,6 +78,26 @@ def test_a_rebuild_that_dies_leaves_the_lake_and_the_next_one_ends_it(
         shutil.rmtree(lake_of_four.table(table))
     assert run_tool(*REBUILD)[0] == 0
     assert rows_of(lake_of_four) == rows_of_four, "with the order of the ledger's commits alone"
+
+
+@pytest.mark.faults
+def test_after_a_rule_was_changed_the_records_are_judged_by_the_new_ones(
+    lake_of_four: Lake, rows_of_four: Any, rows_of: Any, take_in: Any, run_tool: Run, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the rule the record is a copy of an event with another price; the stream goes on with the new verdict."""
+    rules = ingest.event_rules
+    monkeypatch.setattr(ingest, "event_rules", lambda *settings: tuple(
+        rule for rule in rules(*settings) if rule.name != "price_not_negative"))
+    assert run_tool(*REBUILD)[0] == 0
+    assert run_tool("utils/reconcile.py")[0] == 0
+    rebuilt = rows_of(lake_of_four)
+    changed = {SILVER_QUARANTINE.name, LEDGER.name}
+    assert {name for name in rows_of_four if rebuilt[name] != rows_of_four[name]} == changed
+    reasons = read_table(lake_of_four, SILVER_QUARANTINE, ["reasons"])["reasons"].to_pylist()
+    assert ["price_not_negative"] not in reasons
+    assert len(reasons) == len(rows_of_four[SILVER_QUARANTINE.name])
+    take_in(lake_of_four, 3)
+    assert rows_of(lake_of_four) == rebuilt
 
 
 def test_bronze_with_a_gap_is_refused_and_nothing_changed(lake_of_four: Lake, rows_of: Any, run_tool: Run) -> None:
