@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.fs as fs
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -65,6 +67,15 @@ def open_table(lake: Lake, table: Table, version: int | None = None) -> DeltaTab
         return DeltaTable(lake.table(table), version=version, storage_options=storage_options(lake))
 
 
+def scan_table(lake: Lake, table: Table, version: int | None = None) -> ds.Dataset:
+    """Open a table's rows as an Arrow dataset, which is read when it is asked."""
+    # delta-rs brings a file system that is written in Python: Arrow's threads call it even while the interpreter ends,
+    # which aborts the process now and then. A local lake needs none.
+    local = fs.SubTreeFileSystem(lake.table(table), fs.LocalFileSystem()) if lake.is_local else None
+    with delta_errors(lake):
+        return open_table(lake, table, version).to_pyarrow_dataset(filesystem=local)
+
+
 def table_exists(lake: Lake, table: Table) -> bool:
     """Tell whether the table was ever written."""
     with delta_errors(lake):
@@ -88,7 +99,7 @@ def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -
     if not table_exists(lake, table):
         raise ContractError(f"the table {table.name} does not exist yet in {lake.root}")
     with delta_errors(lake):
-        return open_table(lake, table).to_pyarrow_table(columns=list(columns) if columns else None)
+        return scan_table(lake, table).to_table(columns=list(columns) if columns else None)
 
 
 def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock: HeldLock) -> None:

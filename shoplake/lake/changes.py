@@ -10,7 +10,7 @@ from deltalake.exceptions import DeltaError
 from shoplake.contract.tables import LEDGER, Table
 from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import delta_errors, open_table, table_exists
+from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
 
 LEDGER_VERSION = "ledger_version"
 
@@ -31,13 +31,14 @@ def find_changes(lake: Lake, table: Table) -> Changes:
     """Compare the ledger with what the newest commits of `table` say they have read."""
     if not table_exists(lake, LEDGER):
         return Changes(frozenset(), frozenset(), None)
-    ledger = open_table(lake, LEDGER)
+    version = open_table(lake, LEDGER).version()
     built = built_ledger_version(lake, table)
     known = set() if built is None else _batches_at(lake, built)
     with delta_errors(lake):
-        rows = ledger.to_pyarrow_table(columns=["query_id", "batch_id", "event_dates"]).to_pylist()
+        ended = scan_table(lake, LEDGER, version).to_table(columns=["query_id", "batch_id", "event_dates"])
+    rows = ended.to_pylist()
     new = [row for row in rows if (row["query_id"], row["batch_id"]) not in known]
-    return Changes(_dates_of(new), _dates_of(rows), ledger.version())
+    return Changes(_dates_of(new), _dates_of(rows), version)
 
 
 def built_ledger_version(lake: Lake, table: Table) -> int | None:
@@ -56,7 +57,7 @@ def built_ledger_version(lake: Lake, table: Table) -> int | None:
 def _batches_at(lake: Lake, version: int) -> set[tuple[str, int]]:
     try:
         with delta_errors(lake):
-            rows = open_table(lake, LEDGER, version).to_pyarrow_table(columns=["query_id", "batch_id"])
+            rows = scan_table(lake, LEDGER, version).to_table(columns=["query_id", "batch_id"])
     except (DeltaError, OSError, StorageError):  # that version was vacuumed away: build every day again
         return set()
     return {(row["query_id"], row["batch_id"]) for row in rows.to_pylist()}

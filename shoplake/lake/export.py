@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from shoplake.contract.tables import Table
 from shoplake.errors import ContractError, StorageError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import delta_errors, open_table
+from shoplake.lake.arrow import delta_errors, scan_table
 from shoplake.lake.buckets import upload_file
 
 
@@ -35,7 +35,7 @@ def export_days(
     Raises:
         ContractError: the lake's table has not the contract's columns, or a NULL where the contract allows none.
     """
-    rows = open_table(lake, table, version).to_pyarrow_dataset()
+    rows = scan_table(lake, table, version)
     _check_columns(lake, table, rows.schema.names)
     wanted = None if days is None else pc.field(table.partition_by).isin(sorted(days))
     schema = _strict_schema(table, rows.schema)

@@ -24,7 +24,7 @@ from shoplake.contract.tables import (
 )
 from shoplake.errors import ConfigError, GateRefusedError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import open_table, table_exists
+from shoplake.lake.arrow import open_table, scan_table, table_exists
 from shoplake.lake.delta import days_predicate, read_delta
 from shoplake.lake.locks import HeldLock
 from shoplake.lake.maintenance import TARGET_BYTES
@@ -201,7 +201,7 @@ def replace_table(lake: Lake, table: Table, rebuilt: Lake, query_ids: Iterable[s
     transactions = [Transaction(query_id, version) for query_id, version in versions.items() if version is not None]
     lock.check()
     write_deltalake(
-        lake.table(table), new.to_pyarrow_dataset().scanner().to_reader(), mode="overwrite",
+        lake.table(table), scan_table(rebuilt, table).scanner().to_reader(), mode="overwrite",
         partition_by=[table.partition_by] if table.partition_by else None, target_file_size=TARGET_BYTES,
         commit_properties=CommitProperties({"rebuilt_from": BRONZE_EVENTS.name, "commit": uuid.uuid4().hex},
                                            app_transactions=transactions))

@@ -14,7 +14,7 @@ from shoplake.contract.render import duckdb_columns
 from shoplake.contract.tables import Table
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import open_table, table_exists, text_literal
+from shoplake.lake.arrow import scan_table, table_exists, text_literal
 
 MEMORY_LIMIT = "2GB"
 _EXTENSION_PACKAGE = "duckdb_extension_delta"
@@ -60,7 +60,7 @@ def select_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table
         scan = f"delta_scan({text_literal(lake.table(table))})"
     else:
         scan = f'"lake.{table.name}"'
-        connection.register(scan.strip('"'), open_table(lake, table).to_pyarrow_dataset())
+        connection.register(scan.strip('"'), scan_table(lake, table))
     return f"SELECT {names} FROM {scan}"  # noqa: S608 - names of the contract
 
 

@@ -15,15 +15,17 @@ class StreamMetrics:
 
     def __init__(self) -> None:
         self.totals = dict.fromkeys(("batches", "records", *_PLACES), 0)
-        self.registry = CollectorRegistry()
-        registry = self.registry
-        self._records = Counter("shoplake_records", "Records taken in, by the table that they went to", ["table"], registry=registry)
-        self._late = Counter("shoplake_late_events", "Events of silver that came late", registry=registry)
-        self._broken = Counter("shoplake_rule_failures", "Records that broke a rule, by rule", ["rule"], registry=registry)
-        self._seconds = Histogram("shoplake_batch_seconds", "Seconds that a batch took", buckets=_BATCH_SECONDS, registry=registry)
-        self._last = Gauge("shoplake_last_batch_timestamp_seconds", "UNIX time of the newest ledger row", registry=registry)
-        self._lag = Gauge("shoplake_lag_records", "Records that wait in the topic", ["partition"], registry=registry)
-        self._state = Gauge("shoplake_state_rows", "Rows of stream state; this stream keeps none", registry=registry)
+        at = CollectorRegistry()
+        self.registry = at
+        self._records = Counter(
+            "shoplake_records", "Records taken in, by the table that they went to", ["table"], registry=at)
+        self._late = Counter("shoplake_late_events", "Events of silver that came late", registry=at)
+        self._broken = Counter("shoplake_rule_failures", "Records that broke a rule, by rule", ["rule"], registry=at)
+        self._seconds = Histogram(
+            "shoplake_batch_seconds", "Seconds that a batch took", buckets=_BATCH_SECONDS, registry=at)
+        self._last = Gauge("shoplake_last_batch_timestamp_seconds", "UNIX time of the newest ledger row", registry=at)
+        self._lag = Gauge("shoplake_lag_records", "Records that wait in the topic", ["partition"], registry=at)
+        self._state = Gauge("shoplake_state_rows", "Rows of stream state; this stream keeps none", registry=at)
 
     def add_batch(self, row: Mapping[str, Any], seconds: float) -> None:
         """Count a batch that has ended.
