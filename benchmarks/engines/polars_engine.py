@@ -74,8 +74,7 @@ def parse(records: pl.DataFrame) -> pl.DataFrame:
         return pl.when(is_like[name]).then(value).alias(name)
 
     filled = fields.with_columns(
-        is_scalar=~pl.concat_str(TEXT, separator="\n", ignore_nulls=True).str.contains(r"(?m)^[\[{]"),
-        is_text_clean=~pl.concat_str(TEXT, ignore_nulls=True).str.contains(r"[\x00-\x1f\x7f]"),
+        **find_odd_texts(texts, fields),
         currency=col("currency").fill_null("GBP"), is_guest=col("is_guest").fill_null("false"),
         schema_version=col("schema_version").fill_null("1"))
     cast = filled.with_columns(
@@ -94,6 +93,16 @@ def parse(records: pl.DataFrame) -> pl.DataFrame:
             pl.datetime(1970, 1, 2, time_zone="UTC"), pl.datetime(9999, 1, 1, time_zone="UTC"))).then(day),
         is_late=(moment - col("event_time")) > pl.duration(minutes=10),
         content_hash=sha256(TEXT))
+
+
+def find_odd_texts(texts: pl.Series, fields: pl.DataFrame) -> dict[str, pl.Series]:
+    """Tell of each record whether no field is a list or an object, and none has a control character."""
+    suspects = texts.str.contains(r"(?s)[\\\x7f\[]|.\{").fill_null(True).arg_true()
+    looked_at = fields[suspects].select(
+        is_scalar=~pl.concat_str(TEXT, separator="\n", ignore_nulls=True).str.contains(r"(?m)^[\[{]"),
+        is_text_clean=~pl.concat_str(TEXT, ignore_nulls=True).str.contains(r"[\x00-\x1f\x7f]"))
+    fine = pl.Series([True]).new_from_index(0, len(texts))
+    return {name: fine.clone().scatter(suspects, looked_at[name]) for name in looked_at.columns}
 
 
 def decode(texts: pl.Series) -> pl.Series:
