@@ -25,6 +25,8 @@ _DECIMAL = r"^-?[0-9]{1,14}(\.[0-9]{1,4})?\z"
 _INTEGER = r"^-?[0-9]{1,10}\z"
 _CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 
+# One object that holds no other and no list, and nothing behind it: as most records are.
+_FLAT = r"^[ \t\r\n]*+\{[^{}\[\]]*+\}[ \t\r\n]*+\z"
 # A field's name with its colon. In a JSON string its quotes would be escaped, so this stands between strings only.
 _COLON = r"[ \t\r\n]*:[ \t\r\n]*"
 _PRICE_IS_NUMBER = rf'"price"{_COLON}-?[0-9]'
@@ -50,9 +52,9 @@ def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
     What is rare is looked for with a cheap question first: most records are one flat object without a backslash.
     """
     text = F.col("value").cast("string")
-    parsed = records.withColumn("_json", F.from_json(_quote_price(text), _TEXT_SCHEMA, {
+    parsed = records.select("*", text.rlike(_FLAT).alias("_is_flat"), F.from_json(_quote_price(text), _TEXT_SCHEMA, {
         "mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT, **_STRICT,
-    }))
+    }).alias("_json"))
     raw = {name: F.col(f"_json.{name}") for name in FIELD_NAMES}
     is_read = F.col("_json").isNotNull() & F.col(f"_json.{_CORRUPT}").isNull()
     is_json = F.is_valid_utf8(F.col("value")) & is_read & _is_one_object(text) & ~_has_odd_escape(text)
@@ -81,22 +83,17 @@ def _quote_price(text: Column) -> Column:
     return F.when(text.rlike(_PRICE_IS_NUMBER), F.regexp_replace(text, _PRICE_NUMBER, '$1"$2"')).otherwise(text)
 
 
-def _is_flat(text: Column) -> Column:
-    """Tell whether the first closing brace is the text's end: one object that holds no other."""
-    return text.startswith("{") & (F.instr(text, "}") == F.length(text))
-
-
 def _is_one_object(text: Column) -> Column:
     """Tell whether nothing follows the object: from_json looks no further than its end, and takes lists too."""
     as_list = F.from_json(F.concat(F.lit("["), text, F.lit(',"end"]')), "array<string>", _STRICT)
     is_whole = text.rlike(r"^[ \t\r\n]*\{") & (F.size(as_list) == 2) & (F.get(as_list, F.lit(1)) == "end")
-    return F.when(_is_flat(text), True).otherwise(is_whole)
+    return F.when(F.col("_is_flat"), True).otherwise(is_whole)
 
 
 def _has_nested_field(text: Column, raw: dict[str, Column]) -> Column:
     """Tell whether a field is a list or an object, which from_json hands over as its text."""
     looks_nested = F.concat_ws("\n", *raw.values()).rlike(r"(?m)^[\[{]")
-    return F.when(_is_flat(text) & ~text.contains("["), False).otherwise(looks_nested & text.rlike(_NESTED_FIELD))
+    return F.when(F.col("_is_flat"), False).otherwise(looks_nested & text.rlike(_NESTED_FIELD))
 
 
 def _has_odd_escape(text: Column) -> Column:
