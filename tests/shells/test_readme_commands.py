@@ -39,6 +39,8 @@ NOT_RUN = {
     "spark-submit spark/streaming_pipeline.py  # until Ctrl-C": "it has no end; --drain is the same query with one",
     **{command: "there is no bucket; test_gcs_client.py runs it against an emulator"
        for command in COMMANDS if "gs://" in command},
+    "spark-submit utils/rebuild.py --from bronze": "it takes the batches' time again; tests/shells runs it",
+    "python utils/reset.py  # asks first; --lake takes the lake too": "it asks on a terminal; tests/shells runs it",
     "python utils/install_runtime.py": "it changes the environment that the tests run in",
 }
 SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "airflow", "dashboard", "docker", "gcp", "utils", "configs")
