@@ -124,6 +124,7 @@ CORRUPTIONS = (
     _set_fields("version 3", ("schema_version_supported",), schema_version=3),
     _set_fields("is_guest maybe", ("is_guest_valid",), is_guest="maybe"),
     _set_fields("long brand", ("text_bounded",), brand="x" * (MAX_TEXT_LENGTH + 1)),
+    _set_fields("a list of users", ("fields_scalar",), user_id=["U1", "U2"]),
     _set_fields("control character", ("text_clean",), brand="tab\there"),
     _set_fields("unset clock", ("event_time_not_ancient",), event_time="1970-01-01T00:00:00Z"),
     Corruption("no offset", ("event_time_valid",), _drop_offset),

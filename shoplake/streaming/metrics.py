@@ -50,12 +50,13 @@ class StreamMetrics:
             return
         self._state.set(sum(operator["numRowsTotal"] for operator in progress["stateOperators"]))
         for source in progress["sources"]:
-            ends, latest = (_offsets(source[name]) for name in ("endOffset", "latestOffset"))
-            for partition, offset in latest.items():
-                self._lag.labels(partition).set(offset - ends.get(partition, 0))
+            ends = _read_offsets(source["endOffset"])
+            for partition, latest in _read_offsets(source["latestOffset"]).items():
+                if partition in ends:
+                    self._lag.labels(partition).set(latest - ends[partition])
 
 
-def _offsets(document: Any) -> dict[str, int]:
-    """Read Spark's offsets of one topic, {"topic": {"0": 17}}, which it gives as text or read already."""
-    topics = json.loads(document) if isinstance(document, str) else document
-    return {partition: int(offset) for topic in (topics or {}).values() for partition, offset in topic.items()}
+def _read_offsets(document: Any) -> dict[str, int]:
+    """Read Spark's offsets of one topic, '{"events": {"0": 17}}'; none while it writes null or None."""
+    topics = json.loads(document) if str(document).startswith("{") else {}
+    return {partition: offset for topic in topics.values() for partition, offset in topic.items()}

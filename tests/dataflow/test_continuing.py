@@ -53,7 +53,7 @@ def test_a_file_goes_on_where_it_broke_off_whatever_the_chunk_size(
     chunks = ingest_file(spark, file_records(14), "events", "sha", lake, settings)
     assert next(chunks)["bronze_count"] == 4
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_append_ledger_row", crash)
+        patched.setattr(ingest, "append_row_once", crash)
         with pytest.raises(Crash):
             next(chunks)
 
@@ -124,7 +124,7 @@ def test_a_lost_checkpoint_doubles_nothing(shells: Any, monkeypatch: pytest.Monk
 
     shells.ok("kafka/producer.py", "--events", "200", "--from", "2026-06-04", "--to", "2026-06-04", "--seed", "3")
     with monkeypatch.context() as patched:
-        patched.setattr(ingest, "_append_ledger_row", crash)
+        patched.setattr(ingest, "append_row_once", crash)
         with pytest.raises(Crash):
             shells.run("spark/streaming_pipeline.py", "--drain")
     kept = forget_checkpoint(shells, "second")

@@ -87,6 +87,7 @@ HOURS = {("2026-06-29T23:00:00.000000Z", 1, 2, "2.5000", 0, "0.0000", "2.5000"),
          ("2026-06-30T12:00:00.000000Z", 2, 3, "1.2502", 1, "1.2500", "0.0002")}
 
 
+@pytest.mark.faults  # a minute or more
 def test_two_batches_by_hand_of_which_one_breaks_off_before_its_ledger_row(
     spark: "SparkSession", tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -132,6 +133,7 @@ def values_of(lake: Lake, table: Table, *columns: str) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in columns) for row in read_table(lake, table, list(columns)).to_pylist()]
 
 
+@pytest.mark.faults  # a minute or more
 def test_gold_built_in_steps_is_gold_built_at_once(spark: "SparkSession", tmp_path: Path) -> None:
     """A late event restates its day, and the day a week later that grows from it; other days are left alone."""
     builds = [gold for gold in GOLD_BUILDS if gold.table in (DAILY_SALES, CATEGORY_REVENUE)]

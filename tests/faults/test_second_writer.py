@@ -29,6 +29,7 @@ def hold(lake: Lake, name: str, seconds: float) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.faults  # a minute or more
 def test_a_second_writer_waits_then_is_refused_by_name(
     shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -38,6 +38,7 @@ def each_day_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("each_day_a_chunk")
+@pytest.mark.faults  # a minute or more
 def test_rows_stay_while_a_batch_comes_in_between(
     lake_of_three: Lake, rows_of_four: Any, rows_of: Any, take_in: Any, run_tool: Run,
 ) -> None:

@@ -28,6 +28,7 @@ def crash(*_: Any) -> None:
     raise Crash
 
 
+@pytest.mark.faults  # a minute or more
 def test_from_bronze_comes_the_same_lake_and_the_stream_goes_on(
     lake_of_three: Lake, rows_of_four: Any, rows_of: Any, take_in: Any, run_tool: Run, monkeypatch: pytest.MonkeyPatch,
 ) -> None:

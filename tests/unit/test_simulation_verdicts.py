@@ -40,6 +40,8 @@ def judge(record: SimulatedRecord, settings: Settings, connection: duckdb.DuckDB
     texts = read_texts(record.value)
     if texts is None:
         return ("json_valid",)
+    is_scalar = not any(isinstance(text, list) for text in texts.values())
+    texts = {name: json.dumps(text) if isinstance(text, list) else text for name, text in texts.items()}
     typed: dict[str, Any] = {}
     for field in FIELDS:
         text = texts.get(field.name, DEFAULTS.get(field.name))
@@ -49,13 +51,13 @@ def judge(record: SimulatedRecord, settings: Settings, connection: duckdb.DuckDB
     columns = [f"CAST(${field.name} AS {TYPES[field.type]}) AS {field.name}" for field in FIELDS]
     is_clean = not any(re.search(r"[\x00-\x1f\x7f]", text) for text in texts.values())
     sent = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp_ms)
-    columns += ["TRUE AS is_json", "TRUE AS is_scalar", "$is_clean AS is_text_clean",
+    columns += ["TRUE AS is_json", "$is_scalar AS is_scalar", "$is_clean AS is_text_clean",
                 "$sent::TIMESTAMPTZ AS ingest_time"]
     candidate = f"SELECT {', '.join(columns)}"
     rules = [rule for rule in event_rules(settings.quality, settings.shop) if rule.on_failure == "quarantine"]
     verdicts = connection.execute(
         f"SELECT {', '.join(f'({rule.expression}) IS FALSE' for rule in rules)} FROM ({candidate})",
-        {**typed, "is_clean": is_clean, "sent": sent}).fetchone()
+        {**typed, "is_scalar": is_scalar, "is_clean": is_clean, "sent": sent}).fetchone()
     assert verdicts
     return tuple(sorted(rule.name for rule, is_broken in zip(rules, verdicts, strict=True) if is_broken))
 
