@@ -145,8 +145,8 @@ def run_query(
     failures: list[Exception] = []
     try:
         check_session(spark)
-        create_tables(lake, INGEST_TABLES, settings.shop)
         check_checkpoint(lake, QUERY, topic)
+        create_tables(lake, INGEST_TABLES, settings.shop)
         records = read_topic(spark, settings, lake, topic)
         query = records.writeStream.queryName(QUERY).option("checkpointLocation", lake.checkpoint(QUERY)).trigger(
             **trigger).foreachBatch(batch_writer(settings, lake, driver, topic, metrics, failures)).start()
@@ -228,7 +228,8 @@ def explain_query_failure(error: Exception) -> str:
     """Give the first line of Spark's message, and what to look at."""
     first = next(iter(str(error).strip().splitlines()), "no message")
     return (f"the streaming query stopped: {first[:500]}. "
-            "Look with: python kafka/broker.py status, python utils/reconcile.py")
+            "Look with: python kafka/broker.py status, python utils/reconcile.py. "
+            "A file of the checkpoint that was cut short: python utils/repair.py --checkpoint")
 
 
 if __name__ == "__main__":

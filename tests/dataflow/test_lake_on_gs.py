@@ -18,7 +18,7 @@ from shoplake.contract.tables import (
     Table,
 )
 from shoplake.errors import StorageError
-from shoplake.lake import delta
+from shoplake.lake import arrow
 from shoplake.lake.addresses import locate_lake
 from shoplake.lake.buckets import list_objects, upload_file
 from shoplake.lake.delta import session_options
@@ -113,16 +113,16 @@ def check_lost_commit(
     monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", f"gs://{bucket}/lake")
     shells.ok("kafka/producer.py", "--events", "50", "--from", "2026-03-30", "--to", "2026-03-30", "--seed", "8")
     before = count_rows(shells.lake)["offsets"]
-    confirm = delta.confirm_transaction
+    confirm = arrow.confirm_transaction
 
     def lose(lake: Any, table: Table, query_id: str, batch_id: int) -> None:
         if table is LEDGER:
             raise StorageError(f"the commit to {ledger} cannot be read back")
         confirm(lake, table, query_id, batch_id)
 
-    monkeypatch.setattr(delta, "confirm_transaction", lose)
+    monkeypatch.setattr(arrow, "confirm_transaction", lose)
     assert shells.run("spark/streaming_pipeline.py", "--drain") == 1
     assert "cannot be read back" in capsys.readouterr().err
-    monkeypatch.setattr(delta, "confirm_transaction", confirm)
+    monkeypatch.setattr(arrow, "confirm_transaction", confirm)
     shells.ok("spark/streaming_pipeline.py", "--drain")
     assert count_rows(shells.lake)["offsets"] == before + 50
