@@ -33,6 +33,7 @@ SESSION_PROPERTIES = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.delta.logStore.gs.impl": "io.delta.storage.GCSLogStore",
+    "spark.sql.codegen.cache.maxEntries": "2000",
 }
 
 # One slot each (airflow/pools.json): whatever DAG they stand in, the steps of a pool write one after the other.

@@ -1,5 +1,6 @@
 """The micro-batch in Polars."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def give_reasons(broken: dict[str, pl.Expr]) -> pl.Expr:
 
 def parse(records: pl.DataFrame) -> pl.DataFrame:
     """Add the typed fields; what cannot be typed is NULL."""
-    texts = records["text"]
+    texts = quote_nested(records["text"])
     # json_decode stops at the first text that is no JSON: what is plainly none is left out, the rest found by halving.
     plainly = texts.str.contains(PLAINLY_JSON) & texts.str.strip_chars_end().str.ends_with("}")
     decoded = decode(pl.select(pl.when(plainly).then(texts)).to_series())
@@ -103,6 +104,22 @@ def find_odd_texts(texts: pl.Series, fields: pl.DataFrame) -> dict[str, pl.Serie
         is_text_clean=~pl.concat_str(TEXT, ignore_nulls=True).str.contains(r"[\x00-\x1f\x7f]"))
     fine = pl.Series([True]).new_from_index(0, len(texts))
     return {name: fine.clone().scatter(suspects, looked_at[name]) for name in looked_at.columns}
+
+
+def quote_nested(texts: pl.Series) -> pl.Series:
+    """Make lists and objects in a field's place texts: json_decode fails at a single one in all records."""
+    nested = texts.str.contains(r"[:,]\s*[\[{]").fill_null(False).arg_true()
+    return texts.scatter(nested, [quote_values(text) for text in texts[nested]])
+
+
+def quote_values(text: str) -> str:
+    """Make each list and each object of a JSON object a text; what is no JSON object stays as it is."""
+    try:
+        fields = json.loads(text, parse_float=str, parse_int=str)
+        return json.dumps({name: json.dumps(value) if isinstance(value, (list, dict)) else value
+                           for name, value in fields.items()})
+    except (ValueError, AttributeError):
+        return text
 
 
 def decode(texts: pl.Series) -> pl.Series:

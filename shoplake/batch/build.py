@@ -21,7 +21,7 @@ from shoplake.contract.tables import (
 )
 from shoplake.lake.addresses import Lake
 from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version, find_changes
-from shoplake.lake.delta import days_predicate, read_delta, replace_days
+from shoplake.lake.delta import days_predicate, read_days, replace_days
 from shoplake.lake.locks import hold_lock
 
 
@@ -62,8 +62,7 @@ def build_gold_table(
         days = gold.days_to_build(changed) & (changes.all_dates | changed)
         if not days:
             return set()
-        silver = read_delta(spark, lake, SILVER_EVENTS)
-        events = silver.filter(days_predicate(SILVER_EVENTS, sorted(gold.days_to_read(days))))
+        events = read_days(spark, lake, SILVER_EVENTS, gold.days_to_read(days))
         rows = gold.build(events).filter(days_predicate(gold.table, sorted(days)))
         metadata = {} if version is None else {LEDGER_VERSION: version}
         lock.check()

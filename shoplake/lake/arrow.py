@@ -5,14 +5,17 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as fs
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
 
 from shoplake.contract.tables import Table
 from shoplake.errors import ContractError, StorageError
@@ -21,6 +24,7 @@ from shoplake.lake.buckets import check_access, check_credentials
 from shoplake.lake.locks import HeldLock
 
 _NEWEST = 5  # the commits among which ours is, under the table's lock: others can only have maintained the table
+_NO_DAY = "__HIVE_DEFAULT_PARTITION__"  # Spark's folder of the rows without one
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -129,15 +133,78 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
     confirm_commit(lake, table, mark)
 
 
-def append_row_once(row: dict[str, Any], lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
-    """Append a batch's one row, in a commit that is skipped when the same (query_id, batch_id) comes again.
+def commit_files(
+    lake: Lake, table: Table, folder: str, days: Sequence[date] | None, properties: CommitProperties,
+) -> None:
+    """Make the Parquet files of `folder`, which lies in the table's, rows of the table, in one commit.
 
-    It is Delta's transaction id, as Spark's writes carry it, without the seconds that Spark takes for a single row.
+    Spark writes the files and not the log: to make a commit it starts half a dozen jobs and takes a second or more
+    (docs/adr/0019). Each file tells in its footer what the log must know of it.
+
+    Args:
+        days: the partitions whose rows the files take the place of; None adds to what is there.
+
+    Raises:
+        ContractError: a file holds a NULL where the contract allows none, or a day that is not one of `days`.
     """
+    filters: Any = None if days is None else [(table.partition_by, "in", [day.isoformat() for day in days])]
     with delta_errors(lake):
-        target = open_table(lake, table)
-        done = target.transaction_version(query_id)
-        if done is None or done < batch_id:
+        delta = open_table(lake, table)
+        files = _open_folder(lake, delta, table)
+        found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        added: list[Any] = [_describe_file(files, file, table) for file in found if file.path.endswith(".parquet")]
+        if days is not None:
+            _check_days(added, table, days)
+        delta.create_write_transaction(
+            added, "append" if days is None else "overwrite", delta.schema(), table.partition_by,
+            partition_filters=filters, commit_properties=properties)
+
+
+def _open_folder(lake: Lake, delta: DeltaTable, table: Table) -> fs.FileSystem:
+    if lake.is_local:
+        return fs.SubTreeFileSystem(lake.table(table), fs.LocalFileSystem())
+    return fs.PyFileSystem(DeltaStorageHandler.from_table(delta._table, storage_options(lake)))
+
+
+def _describe_file(files: fs.FileSystem, file: fs.FileInfo, table: Table) -> AddAction:
+    footer = pq.read_metadata(file.path, filesystem=files)
+    _check_nulls(footer, table)
+    # Spark puts the rows of a partition into a folder <column>=<value>.
+    days = dict(part.split("=") for part in file.path.split("/") if "=" in part)
+    if _NO_DAY in days.values():
+        raise ContractError(f"{table.name} was given a NULL in {table.partition_by}, by which it is partitioned")
+    return AddAction(
+        path=file.path, size=file.size, partition_values=days, modification_time=file.mtime_ns // 1_000_000,
+        data_change=True, stats=json.dumps({"numRecords": footer.num_rows}))
+
+
+def _check_nulls(footer: pq.FileMetaData, table: Table) -> None:
+    columns = {footer.schema.column(number).path: number for number in range(footer.num_columns)}
+    for name in (column.name for column in table.columns if not column.nullable and column.name in columns):
+        groups = (footer.row_group(group) for group in range(footer.num_row_groups))
+        if any(group.column(columns[name]).statistics.null_count for group in groups):
+            raise ContractError(f"{table.name} was given a NULL in {name}, for which its contract has no place")
+
+
+def _check_days(added: Sequence[AddAction], table: Table, days: Sequence[date]) -> None:
+    given = {day for file in added for day in file.partition_values.values()}
+    if strange := given - {day.isoformat() for day in days}:
+        raise ContractError(f"{table.name} was given rows of {sorted(map(str, strange))}, which are none of the "
+                            f"{len(days)} days to replace")
+
+
+def has_transaction(lake: Lake, table: Table, query_id: str, batch_id: int) -> bool:
+    """Tell whether the table's log holds the batch's commit."""
+    with delta_errors(lake):
+        done = open_table(lake, table).transaction_version(query_id)
+    return done is not None and done >= batch_id
+
+
+def append_row_once(row: dict[str, Any], lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
+    """Append a batch's one row, in a commit that is skipped when the same (query_id, batch_id) comes again."""
+    if not has_transaction(lake, table, query_id, batch_id):
+        with delta_errors(lake):
+            target = open_table(lake, table)
             write_deltalake(
                 target, pa.Table.from_pylist([row], schema=pa.schema(target.schema().to_arrow())), mode="append",
                 commit_properties=CommitProperties(app_transactions=[Transaction(query_id, batch_id)]),

@@ -1,13 +1,18 @@
-"""Delta tables in Spark: reads, appends that happen once, and replaced days."""
+"""The lake's tables in Spark: reads of days, appends that happen once, and replaced days.
+
+Spark reads and writes the Parquet files; delta-rs reads and writes Delta's log.
+"""
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from pathlib import Path
 
-from deltalake import DeltaTable, Schema
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import SILVER_EVENTS, Table
@@ -15,17 +20,21 @@ from shoplake.errors import ConfigError, StorageError
 from shoplake.installation import check_connectors
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import (
+    commit_files,
     confirm_commit,
     confirm_transaction,
     delta_errors,
+    has_transaction,
     open_table,
     storage_options,
     table_exists,
 )
+from shoplake.lake.partitions import list_files
 from shoplake.settings import Settings, ShopSettings
 
 _TIME_ZONE_PROPERTY = "shoplake.time_zone"
 _CURRENCY_PROPERTY = "shoplake.currency"
+_CHECKPOINT_EVERY = "10"  # commits, as Spark's Delta has it: a reader opens the files of the log since the last
 
 
 def session_options(settings: Settings) -> dict[str, str]:
@@ -62,7 +71,8 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
             DeltaTable.create(
                 lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
                 description=table.description, partition_by=table.partition_by,
-                configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency},
+                configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency,
+                               "delta.checkpointInterval": _CHECKPOINT_EVERY},
                 storage_options=storage_options(lake), raise_if_key_not_exists=False,
             )
         if not lake.is_local and not table_exists(lake, table):
@@ -84,31 +94,47 @@ def check_shop(lake: Lake, shop: ShopSettings) -> None:
             )
 
 
-def read_delta(spark: SparkSession, lake: Lake, table: Table) -> DataFrame:
-    """Read a table's newest version."""
-    return spark.read.format("delta").load(lake.table(table))
+def read_days(spark: SparkSession, lake: Lake, table: Table, days: Collection[date]) -> DataFrame:
+    """Read the partitions of `days`, from the files that the newest version of the table's log names now.
+
+    A write that comes later changes nothing of what is read.
+
+    Raises:
+        StorageError: the table asks its readers for more than to read its files.
+    """
+    with delta_errors(lake):
+        delta = open_table(lake, table)
+        if (version := delta.protocol().min_reader_version) > 1:
+            raise StorageError(
+                f"{lake.table(table)} asks its readers for version {version} of Delta's protocol (deletion vectors, "
+                "renamed columns), shoplake reads and writes version 1. Copy its rows into a table without them")
+        files = [file.path for file in list_files(delta, table) if file.day in days]
+    schema = spark_schema(table)
+    if not files:
+        return spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in schema.fields))
+    in_files = StructType([field for field in schema.fields if field.name != table.partition_by])
+    rows = spark.read.schema(in_files).parquet(*(f"{lake.table(table)}/{path}" for path in files))
+    day = F.regexp_extract("_metadata.file_path", f"{table.partition_by}=([0-9-]+)", 1).cast("date")
+    return rows.withColumn(str(table.partition_by), day).select(*table.column_names)
 
 
 def append_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
-    """Append a batch's rows; the same (query_id, batch_id) again is skipped by Delta's transaction log."""
-    _write_once(rows, table, query_id, batch_id).mode("append").save(lake.table(table))
-    confirm_transaction(lake, table, query_id, batch_id)
+    """Append a batch's rows; the same (query_id, batch_id) again is skipped."""
+    _commit_once(rows, lake, table, query_id, batch_id)
 
 
 def replace_days_once(
     rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], query_id: str, batch_id: int,
 ) -> None:
     """Replace whole partitions by a batch's rows, in one commit; the same (query_id, batch_id) again is skipped."""
-    writer = _write_once(rows, table, query_id, batch_id).mode("overwrite")
-    writer.option("replaceWhere", days_predicate(table, days)).save(lake.table(table))
-    confirm_transaction(lake, table, query_id, batch_id)
+    _commit_once(rows, lake, table, query_id, batch_id, days)
 
 
 def replace_days(rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int]) -> None:
     """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
-    writer = _write(rows, table).mode("overwrite").option("replaceWhere", days_predicate(table, days))
     mark = uuid.uuid4().hex
-    writer.option("userMetadata", json.dumps({**metadata, "commit": mark})).save(lake.table(table))
+    properties = CommitProperties({"userMetadata": json.dumps({**metadata, "commit": mark})})
+    commit_files(lake, table, _write_files(rows, lake, table), days, properties)
     confirm_commit(lake, table, mark)
 
 
@@ -118,13 +144,23 @@ def days_predicate(table: Table, days: Sequence[date]) -> str:
     return f"{table.partition_by} IN ({listed})"
 
 
-def _write_once(rows: DataFrame, table: Table, query_id: str, batch_id: int) -> DataFrameWriter:
-    return _write(rows, table).option("txnAppId", query_id).option("txnVersion", batch_id)
+def _commit_once(
+    rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int, days: Sequence[date] | None = None,
+) -> None:
+    if not has_transaction(lake, table, query_id, batch_id):
+        properties = CommitProperties(app_transactions=[Transaction(query_id, batch_id)])
+        commit_files(lake, table, _write_files(rows, lake, table), days, properties)
+    confirm_transaction(lake, table, query_id, batch_id)
 
 
-def _write(rows: DataFrame, table: Table) -> DataFrameWriter:
+def _write_files(rows: DataFrame, lake: Lake, table: Table) -> str:
+    """Write rows as Parquet files that no version of the table names yet; give their folder in the table's."""
+    folder = uuid.uuid4().hex
     selected = rows.select(*table.column_names)
     if table.partition_by is None:
-        return selected.coalesce(1).write.format("delta")
-    # Without it each task writes a file into each day. Adaptive execution splits a day that is too large for one.
-    return selected.hint("rebalance", table.partition_by).write.format("delta").partitionBy(table.partition_by)
+        writer = selected.coalesce(1).write
+    else:
+        # Without it each task writes a file into each day. Adaptive execution splits a day that is too large for one.
+        writer = selected.hint("rebalance", table.partition_by).write.partitionBy(table.partition_by)
+    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").parquet(f"{lake.table(table)}/{folder}")
+    return folder

@@ -25,7 +25,7 @@ from shoplake.contract.tables import (
 from shoplake.errors import ConfigError, GateRefusedError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import open_table, scan_table, table_exists
-from shoplake.lake.delta import days_predicate, read_delta
+from shoplake.lake.delta import read_days
 from shoplake.lake.locks import HeldLock
 from shoplake.lake.maintenance import TARGET_BYTES
 from shoplake.lake.partitions import list_files
@@ -181,8 +181,7 @@ def _first_commits(lake: Lake) -> dict[Key, int]:
 
 def read_batch(spark: SparkSession, lake: Lake, batch: BronzeBatch) -> DataFrame:
     """Read a batch's raw records from bronze, as the stream had them."""
-    dates = days_predicate(BRONZE_EVENTS, batch.ingest_dates) if batch.ingest_dates else "FALSE"
-    bronze = read_delta(spark, lake, BRONZE_EVENTS).filter(dates)
+    bronze = read_days(spark, lake, BRONZE_EVENTS, batch.ingest_dates)
     mine = bronze.filter((bronze["query_id"] == batch.query_id) & (bronze["batch_id"] == batch.batch_id))
     return mine.select("partition", "offset", "key", "value", "headers", "timestamp")
 

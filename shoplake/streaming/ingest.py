@@ -19,7 +19,7 @@ from shoplake.contract.tables import (
 from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import append_row_once
-from shoplake.lake.delta import append_once, days_predicate, read_delta, replace_days_once
+from shoplake.lake.delta import append_once, read_days, replace_days_once
 from shoplake.lake.ledger import find_ledger_row, ingested_until
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
@@ -86,8 +86,7 @@ def _ingest_judged(
     lock.check()
     append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
 
-    silver = read_delta(judged.sparkSession, lake, SILVER_EVENTS)
-    known = silver.filter(days_predicate(SILVER_EVENTS, dates) if dates else "FALSE")
+    known = read_days(judged.sparkSession, lake, SILVER_EVENTS, dates)
     verdicts = assign_verdicts(judged, known)
     counts = _count_verdicts(verdicts, rules)
     _check_failing_rules(counts, rules, batch)
@@ -190,6 +189,6 @@ def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:
 def _add_to_live_table(
     accepted: DataFrame, live: LiveWindow, days: Sequence[date], batch: Batch, lake: Lake,
 ) -> None:
-    current = read_delta(accepted.sparkSession, lake, live.table).filter(days_predicate(live.table, days))
+    current = read_days(accepted.sparkSession, lake, live.table, days)
     rows = add_windows(current, revenue_by_window(accepted, live), live)
     replace_days_once(rows, lake, live.table, days, batch.query_id, batch.batch_id)
