@@ -34,6 +34,7 @@ SESSION_PROPERTIES = {
     "spark.sql.ansi.enabled": "true",
     "spark.delta.logStore.gs.impl": "io.delta.storage.GCSLogStore",
     "spark.sql.codegen.cache.maxEntries": "2000",
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 # One slot each (airflow/pools.json): whatever DAG they stand in, the steps of a pool write one after the other.

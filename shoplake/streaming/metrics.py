@@ -45,7 +45,7 @@ class StreamMetrics:
         self._last.set_to_current_time()
 
     def set_progress(self, progress: Mapping[str, Any] | None) -> None:
-        """Take over what Spark says of the query, at most a trigger old; None before its first batch."""
+        """Take over what Spark says of the query, of its newest trigger that has ended; None before its first batch."""
         if progress is None:
             return
         self._state.set(sum(operator["numRowsTotal"] for operator in progress["stateOperators"]))
