@@ -102,15 +102,13 @@ def select_gold() -> dict[str, str]:
 
 def connect() -> "duckdb.DuckDBPyConnection":
     """Open a DuckDB that reads Delta tables."""
-    from importlib.util import find_spec
-
     import duckdb
+
+    from shoplake.lake.sql import find_delta_extension
 
     connection = duckdb.connect(":memory:")
     connection.execute("SET TimeZone = 'UTC'")
-    spec = find_spec("duckdb_extension_delta")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        connection.execute(f"LOAD '{folder}/extensions/v{duckdb.__version__}/delta.duckdb_extension'")
+    connection.execute(f"LOAD '{find_delta_extension()}'")
     return connection
 
 

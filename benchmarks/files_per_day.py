@@ -41,12 +41,13 @@ def count_files(root: Path) -> dict[str, int]:
     from shoplake.contract.tables import TABLES
     from shoplake.lake.addresses import Lake
     from shoplake.lake.arrow import open_table, table_exists
+    from shoplake.lake.partitions import list_files
 
     lake, most = Lake(str(root)), {}
     for table in TABLES:
         if table.partition_by and table_exists(lake, table):
-            files = open_table(lake, table).file_uris()
-            most[table.name] = max(Counter(str(Path(file).parent) for file in files).values(), default=0)
+            files = list_files(open_table(lake, table), table)
+            most[table.name] = max(Counter(file.day for file in files).values(), default=0)
     return most
 
 

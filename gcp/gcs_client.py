@@ -131,10 +131,7 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     from shoplake.lake.buckets import NEW
     from shoplake.lake.export import export_days
 
-    try:
-        table = find_table(arguments.table)
-    except ContractError as error:
-        raise ConfigError(str(error)) from error
+    table = find_table(arguments.table)
     days = list_days(arguments.first, arguments.last)
     if days is not None and table.partition_by is None:
         raise ConfigError(f"{table.name} is not stored by days: leave --from and --to out")

@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
-from shoplake.deliveries import Deliveries, open_acks
+from shoplake.deliveries import Deliveries, open_acks, open_sender
 from shoplake.errors import EXIT_OK, ConfigError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import EXIT_INTERRUPTED, print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
+from shoplake.topics import connect
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer, KafkaProducer
+    from kafka import KafkaConsumer
 
     from shoplake.simulation import SimulatedRecord, Truth
     from shoplake.sources import SourceReader, SourceRecord
@@ -144,30 +145,20 @@ def send(
     truth: "Truth | None" = None, reader: "SourceReader | None" = None,
 ) -> int:
     """Send the records, wait for the broker's word on each, and report; Ctrl-C ends it between two records."""
-    from kafka import KafkaConsumer, KafkaProducer
-    from kafka.errors import KafkaError
+    import kafka
 
-    limit_ms = 1000 * settings.kafka.delivery_timeout
-    with (closing(connect(KafkaConsumer, settings)) as observer, open_acks(flags.acks) as acks,
-          stop_on_signals() as stop):
+    observe = connect(kafka, kafka.KafkaConsumer, settings, allow_auto_create_topics=False)
+    with closing(observe) as observer, open_acks(flags.acks) as acks, stop_on_signals() as stop:
         deliveries = Deliveries(acks)
         check_topic(observer, settings)
-        producer = connect(KafkaProducer, settings, acks="all", enable_idempotence=True, delivery_timeout_ms=limit_ms,
-                           max_block_ms=limit_ms, linger_ms=20, batch_size=1 << 17)
-        try:
+        with open_sender(kafka, settings, deliveries) as send_one:
             for record in show_progress(records, flags.events or flags.limit):
-                if stop.is_set() or not send_one(producer, record, deliveries, settings):
+                if stop.is_set() or not send_one(record):
                     break
                 if truth:
                     truth.add(cast("SimulatedRecord", record))
                 if flags.delay:
                     stop.wait(flags.delay)
-        finally:
-            # Not flush(): it gives up on a batch that the client has split.
-            if not deliveries.finish(settings.kafka.delivery_timeout + 1):
-                producer._sender.force_close()  # else close() leaves its thread and complains at exit
-            with suppress(KafkaError):
-                producer.close(timeout=5)
         result = {**deliveries.summary(), "interrupted": stop.is_set(), "seed": flags.seed,
                   "bad_lines": reader.bad_lines if reader else 0, "truth": None if deliveries.errors else flags.truth,
                   "end_offsets": find_end_offsets(observer, settings.kafka.topic)}
@@ -180,40 +171,12 @@ def send(
     return EXIT_INTERRUPTED if result["interrupted"] else EXIT_OK
 
 
-def connect(client: type, settings: Settings, **options: Any) -> Any:
-    """Connect within kafka.delivery_timeout."""
-    from kafka.errors import KafkaError
-
-    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
-    try:
-        return client(bootstrap_servers=servers.split(","), allow_auto_create_topics=False,
-                      bootstrap_timeout_ms=1000 * limit, request_timeout_ms=500 * limit, **options)
-    except KafkaError as error:
-        raise SourceError(f"no Kafka broker answers at {servers} within {limit} s (kafka.delivery_timeout): "
-                          f"{type(error).__name__}. Look at it with: python kafka/broker.py status") from error
-
-
 def check_topic(observer: "KafkaConsumer", settings: Settings) -> None:
     """Refuse a topic that does not exist; sending must not create it with the broker's defaults."""
     topic, topics = settings.kafka.topic, sorted(observer.topics())
     if topic not in topics:
         raise SourceError(f"the topic {topic!r} (kafka.topic) does not exist at {settings.bootstrap_servers}; there "
                           f"are {', '.join(topics) or 'none'}. See kafka/topics.yaml and kafka/broker.py")
-
-
-def send_one(producer: "KafkaProducer", record: Any, deliveries: Deliveries, settings: Settings) -> bool:
-    """Hand one record to the client; False when there is no sense in going on."""
-    from kafka.errors import KafkaError
-
-    if deliveries.first_error or not deliveries.start(settings.kafka.delivery_timeout):
-        return False
-    try:
-        future = producer.send(settings.kafka.topic, record.value, record.key, timestamp_ms=record.timestamp_ms)
-    except KafkaError as error:
-        deliveries.fail(error)
-        return False
-    future.add_callback(deliveries.acknowledge_record, record).add_errback(deliveries.fail)
-    return True
 
 
 def find_end_offsets(observer: "KafkaConsumer", topic: str) -> dict[int, int] | None:

@@ -1,25 +1,35 @@
-"""Count what the broker said to each record, and keep the unanswered ones within bounds."""
+"""Send records and count what the broker said to each, with the unanswered ones within bounds."""
 
 import csv
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from shoplake.errors import SourceError
+from shoplake.settings import Settings
+from shoplake.topics import connect
 
 # Kafka-python buffers without a bound; we wait for the broker from here on.
 MAX_IN_FLIGHT = 10_000
 
 
-class Sent(Protocol):
-    """A record of a simulation or of a file; the first has an `event_id` too."""
+class Outgoing(Protocol):
+    """A record of a simulation, of a file or of the quarantine; it may have an `event_id` and `headers` too."""
 
     @property
-    def value(self) -> bytes:
+    def key(self) -> bytes | None:
+        """What decides the partition."""
+
+    @property
+    def value(self) -> bytes | None:
         """The payload."""
+
+    @property
+    def timestamp_ms(self) -> int:
+        """The record's timestamp, in milliseconds since 1970."""
 
 
 class Place(Protocol):
@@ -96,11 +106,11 @@ class Deliveries:
             self.acknowledged += 1
             self._note_answer()
 
-    def acknowledge_record(self, record: Sent, place: Place) -> None:
+    def acknowledge_record(self, record: Outgoing, place: Place) -> None:
         """Count a record that the broker has written, and write it down; what cannot be written down is an error."""
         try:
             if self._acks:
-                identity = getattr(record, "event_id", None) or hashlib.sha256(record.value).hexdigest()
+                identity = getattr(record, "event_id", None) or hashlib.sha256(record.value or b"").hexdigest()
                 self._acks.writerow((place.partition, place.offset, identity))
         except (OSError, ValueError) as error:  # a ValueError: an answer after the end
             self.fail(error)
@@ -129,3 +139,43 @@ class Deliveries:
                 f"first: {self.first_error or 'no answer in time'}. "
                 "Look at the broker with: python kafka/broker.py status"
             )
+
+
+@contextmanager
+def open_sender(kafka: Any, settings: Settings, deliveries: Deliveries) -> Iterator[Callable[[Outgoing], bool]]:
+    """Open an idempotent producer to the settings' topic that waits for all replicas; give what sends one record.
+
+    The function gives False when there is no sense in going on. After the block every record is answered, or counted as
+    an error after kafka.delivery_timeout.
+
+    Args:
+        kafka: kafka-python's module of that name.
+
+    Raises:
+        SourceError: no broker answers.
+    """
+    limit = settings.kafka.delivery_timeout
+    producer = connect(
+        kafka, kafka.KafkaProducer, settings, acks="all", enable_idempotence=True, allow_auto_create_topics=False,
+        delivery_timeout_ms=1000 * limit, max_block_ms=1000 * limit, linger_ms=20, batch_size=1 << 17)
+
+    def send(record: Outgoing) -> bool:
+        if deliveries.first_error or not deliveries.start(limit):
+            return False
+        try:
+            future = producer.send(settings.kafka.topic, record.value, record.key, getattr(record, "headers", []),
+                                   timestamp_ms=record.timestamp_ms)
+        except kafka.errors.KafkaError as error:
+            deliveries.fail(error)
+            return False
+        future.add_callback(deliveries.acknowledge_record, record).add_errback(deliveries.fail)
+        return True
+
+    try:
+        yield send
+    finally:
+        # Not flush(): it gives up on a batch that the client has split.
+        if not deliveries.finish(limit + 1):
+            producer._sender.force_close()  # else close() leaves its thread and complains at exit
+        with suppress(kafka.errors.KafkaError):
+            producer.close(timeout=5)

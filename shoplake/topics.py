@@ -25,20 +25,37 @@ class Topic:
         return {part: end - until.get(part, 0) for part, end in self.ends.items() if until.get(part, 0) < end}
 
 
+def connect(kafka: Any, client: type, settings: Settings, **options: Any) -> Any:
+    """Make one of kafka-python's clients, connected within kafka.delivery_timeout.
+
+    Args:
+        kafka: kafka-python's module of that name; the package itself knows no client.
+        client: KafkaConsumer, KafkaProducer or KafkaAdminClient of it.
+
+    Raises:
+        SourceError: no broker answers.
+    """
+    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
+    try:
+        return client(bootstrap_servers=servers.split(","), bootstrap_timeout_ms=1000 * limit,
+                      request_timeout_ms=500 * limit, **options)
+    except kafka.errors.KafkaError as error:
+        raise _no_answer(settings, error) from error
+
+
 def look_up_topic(kafka: Any, settings: Settings) -> Topic:
     """Ask the broker for the id and the end offsets of the settings' topic, within kafka.delivery_timeout.
 
     Args:
-        kafka: kafka-python's module of that name; the package itself knows no client.
+        kafka: kafka-python's module of that name.
 
     Raises:
         SourceError: no broker answers, or it has no such topic.
     """
     servers, name = settings.bootstrap_servers, settings.kafka.topic
-    limit_ms = settings.kafka.delivery_timeout * 1000
     try:
-        with closing(kafka.KafkaAdminClient(bootstrap_servers=servers, bootstrap_timeout_ms=limit_ms)) as admin, \
-                closing(kafka.KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)) as consumer:
+        with closing(connect(kafka, kafka.KafkaAdminClient, settings)) as admin, \
+                closing(connect(kafka, kafka.KafkaConsumer, settings, enable_auto_commit=False)) as consumer:
             known = {topic["name"]: topic for topic in admin.describe_topics()}
             if name not in known:
                 visible = ", ".join(sorted(topic for topic in known if not topic.startswith("__"))) or "none"
@@ -47,6 +64,11 @@ def look_up_topic(kafka: Any, settings: Settings) -> Topic:
             partitions = [kafka.TopicPartition(name, part["partition_index"]) for part in known[name]["partitions"]]
             ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
     except kafka.errors.KafkaError as error:
-        raise SourceError(
-            f"no Kafka broker answers at {servers} ({error}). Look with: python kafka/broker.py status") from error
+        raise _no_answer(settings, error) from error
     return Topic(name, str(known[name]["topic_id"]), ends)
+
+
+def _no_answer(settings: Settings, error: Exception) -> SourceError:
+    return SourceError(
+        f"no Kafka broker answers at {settings.bootstrap_servers} within {settings.kafka.delivery_timeout} s "
+        f"(kafka.delivery_timeout): {type(error).__name__}. Look at it with: python kafka/broker.py status")

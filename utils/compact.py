@@ -11,7 +11,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from shoplake.errors import EXIT_OK, ConfigError
+from shoplake.errors import EXIT_OK
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -62,7 +62,7 @@ def compact(arguments: argparse.Namespace) -> int:
     from shoplake.lake.arrow import table_exists
     from shoplake.lake.maintenance import compact_table
 
-    named = [find_named(name, find_table) for name in arguments.tables or ()]
+    named = [find_table(name) for name in arguments.tables or ()]
     lake = locate_lake(settings)
     tables = [table for table in named or TABLES if table_exists(lake, table)]
     done = []
@@ -75,17 +75,6 @@ def compact(arguments: argparse.Namespace) -> int:
     report = {"lake": lake.root, "retention_hours": arguments.retention, "tables": done}
     print_result(report, describe(report, settings), arguments.json)
     return EXIT_OK
-
-
-def find_named(name: str, find_table: Any) -> "Table":
-    """Look up a table that a flag names."""
-    from shoplake.errors import ContractError
-
-    try:
-        table: Table = find_table(name)
-    except ContractError as error:
-        raise ConfigError(f"--table: {error}") from error
-    return table
 
 
 def lock_everything(lake: "Lake", tables: "Iterable[Table]", stack: ExitStack) -> "dict[str, HeldLock]":

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shoplake.errors import EXIT_OK, ConfigError, ContractError, GateRefusedError
+from shoplake.errors import EXIT_OK, ConfigError, GateRefusedError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -64,10 +64,7 @@ def repair(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{lake.root} is in a bucket, where a write is whole or not there; only a lake on a local "
                           "disk is repaired. A checkpoint is moved aside with: "
                           f"gcloud storage mv {place} {place}.old")
-    try:
-        table = find_table(arguments.table) if arguments.table else None
-    except ContractError as error:
-        raise ConfigError(f"--table: {error}") from error
+    table = find_table(arguments.table) if arguments.table else None
     lock = write_lock(table) if table else INGEST
     with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
         if table:

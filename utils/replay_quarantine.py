@@ -10,19 +10,16 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from shoplake.deliveries import Deliveries
+from shoplake.deliveries import Deliveries, open_sender
 from shoplake.errors import EXIT_OK, ConfigError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
-from shoplake.topics import Topic, look_up_topic
-
-if TYPE_CHECKING:
-    from shoplake.lake.replay import Quarantine
+from shoplake.topics import Topic, connect, look_up_topic
 
 LOG = logging.getLogger("shoplake.replay")
 LOCK = "replay"
@@ -81,7 +78,10 @@ def replay(arguments: argparse.Namespace) -> int:
         with open_quarantine(lake, tail, arguments.reasons, arguments.limit, arguments.again) as quarantine:
             deliveries = Deliveries()
             if not arguments.dry_run and quarantine.waiting.to_send:
-                send(quarantine, settings, deliveries)
+                with open_sender(kafka, settings, deliveries) as send_one:
+                    for record in quarantine.read():
+                        if not send_one(record):
+                            break
             report = {"topic": topic.name, **asdict(quarantine.waiting), **deliveries.summary(),
                       "dry_run": arguments.dry_run}
     print_result(report, describe(report), arguments.json)
@@ -105,7 +105,7 @@ def read_marks(settings: Settings, topic: Topic, until: dict[int, int]) -> Itera
 
     from shoplake.lake.replay import REPLAY_OF
 
-    with closing(connect(kafka.KafkaConsumer, settings, enable_auto_commit=False,
+    with closing(connect(kafka, kafka.KafkaConsumer, settings, enable_auto_commit=False,
                          auto_offset_reset="earliest")) as consumer:
         parts = {kafka.TopicPartition(topic.name, number): topic.ends[number] for number in topic.lag_behind(until)}
         consumer.assign(list(parts))
@@ -118,46 +118,6 @@ def read_marks(settings: Settings, topic: Topic, until: dict[int, int]) -> Itera
                                   "Look with: python kafka/broker.py status")
             for record in (record for batch in batches.values() for record in batch):
                 yield from (value for name, value in record.headers if name == REPLAY_OF and value)
-
-
-def send(quarantine: "Quarantine", settings: Settings, deliveries: Deliveries) -> None:
-    """Send the records as the producer does: idempotent, and each acknowledged."""
-    from kafka import KafkaProducer
-    from kafka.errors import KafkaError
-
-    limit = settings.kafka.delivery_timeout
-    producer = connect(KafkaProducer, settings, acks="all", enable_idempotence=True, delivery_timeout_ms=1000 * limit,
-                       max_block_ms=1000 * limit, linger_ms=20, batch_size=1 << 17)
-    try:
-        for record in quarantine.read():
-            if deliveries.first_error or not deliveries.start(limit):
-                break
-            try:
-                future = producer.send(settings.kafka.topic, record.value, record.key, record.headers,
-                                       timestamp_ms=record.timestamp_ms)
-            except KafkaError as error:
-                deliveries.fail(error)
-                break
-            future.add_callback(deliveries.acknowledge).add_errback(deliveries.fail)
-    finally:
-        # Not flush(): it gives up on a batch that the client has split.
-        if not deliveries.finish(limit + 1):
-            producer._sender.force_close()
-        with suppress(KafkaError):
-            producer.close(timeout=5)
-
-
-def connect(client: type, settings: Settings, **options: Any) -> Any:
-    """Connect within kafka.delivery_timeout."""
-    from kafka.errors import KafkaError
-
-    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
-    try:
-        return client(bootstrap_servers=servers.split(","), allow_auto_create_topics=False,
-                      bootstrap_timeout_ms=1000 * limit, request_timeout_ms=500 * limit, **options)
-    except KafkaError as error:
-        raise SourceError(f"no Kafka broker answers at {servers} within {limit} s (kafka.delivery_timeout): "
-                          f"{type(error).__name__}. Look at it with: python kafka/broker.py status") from error
 
 
 def describe(report: dict[str, Any]) -> str:

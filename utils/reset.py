@@ -15,6 +15,7 @@ from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, load_settings
+from shoplake.topics import connect
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -44,12 +45,14 @@ def reset(arguments: argparse.Namespace) -> int:
     """Say what goes, ask, and delete it with every writer locked out."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
+    import kafka
+
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.reset import delete_folders, plan_reset
 
     lake = locate_lake(settings)
     check_place(settings, lake)
-    with ExitStack() as stack, closing(connect(settings)) as admin:
+    with ExitStack() as stack, closing(connect(kafka, kafka.KafkaAdminClient, settings)) as admin:
         lock_writers(lake, settings, arguments.lake, stack)
         plan = plan_reset(lake, arguments.lake)
         records = count_records(admin, settings)
@@ -79,19 +82,6 @@ def check_place(settings: Settings, lake: "Lake") -> None:
                           "its topic is not deleted from here")
 
 
-def connect(settings: Settings) -> "KafkaAdminClient":
-    """Connect to the broker within kafka.delivery_timeout."""
-    from kafka.admin import KafkaAdminClient
-    from kafka.errors import KafkaError
-
-    try:
-        return KafkaAdminClient(bootstrap_servers=settings.bootstrap_servers,
-                                bootstrap_timeout_ms=1000 * settings.kafka.delivery_timeout)
-    except KafkaError as error:
-        raise SourceError(f"no Kafka broker answers at {settings.bootstrap_servers} ({error}); nothing was deleted. "
-                          "Start it with: python kafka/broker.py start") from error
-
-
 def lock_writers(lake: "Lake", settings: Settings, is_whole: bool, stack: ExitStack) -> None:
     """Take the stream's lock and that of the ingest; for the whole lake those of every table."""
     from shoplake.contract.tables import TABLES
@@ -108,7 +98,7 @@ def count_records(admin: "KafkaAdminClient", settings: Settings) -> int | None:
     import kafka
 
     name = settings.kafka.topic
-    with closing(kafka.KafkaConsumer(bootstrap_servers=settings.bootstrap_servers)) as consumer:
+    with closing(connect(kafka, kafka.KafkaConsumer, settings)) as consumer:
         if name not in admin.list_topics():
             return None
         parts = [kafka.TopicPartition(name, number) for number in consumer.partitions_for_topic(name) or ()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from shoplake.contract.columns import Column
 from shoplake.contract.events import FIELDS
-from shoplake.errors import ContractError
+from shoplake.errors import ConfigError
 
 AMOUNT = "DECIMAL(28,4)"
 GROWTH = "DECIMAL(28,6)"
@@ -355,9 +355,9 @@ def find_table(name: str) -> Table:
     """Look a table up by its full name.
 
     Raises:
-        ContractError: no table of that name.
+        ConfigError: no table of that name.
     """
     for table in TABLES:
         if table.name == name:
             return table
-    raise ContractError(f"no table {name!r} in the contract; there are {', '.join(table.name for table in TABLES)}")
+    raise ConfigError(f"no table {name!r} in the contract; there are {', '.join(table.name for table in TABLES)}")

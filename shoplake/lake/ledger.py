@@ -45,24 +45,25 @@ class BrokenOff:
 
     query_id: str
     batch_id: int
+    origin: str
+    row_count: int
     until: dict[int, int]
 
 
-def find_broken_off(lake: Lake, origin: str) -> BrokenOff | None:
-    """Find the batch of `origin` that died between bronze and its ledger row; there is at most one."""
+def find_broken_off(lake: Lake) -> list[BrokenOff]:
+    """Find the batches that died between bronze and their ledger row; there is at most one of an origin."""
     with connect_duckdb(lake) as lake_sql:
         rows = lake_sql.execute(
             f"""
-            SELECT query_id, batch_id, "partition", max("offset") + 1
-            FROM ({select_table(lake_sql, lake, BRONZE_EVENTS)})
-            ANTI JOIN ({select_table(lake_sql, lake, LEDGER)}) USING (query_id, batch_id)
-            WHERE origin = ? GROUP BY ALL ORDER BY query_id, batch_id
+            SELECT query_id, batch_id, origin, sum(row_count)::BIGINT, list("partition"), list(until) FROM (
+              SELECT query_id, batch_id, origin, "partition", max("offset") + 1 AS until, count(*) AS row_count
+              FROM ({select_table(lake_sql, lake, BRONZE_EVENTS)})
+              ANTI JOIN ({select_table(lake_sql, lake, LEDGER)}) USING (query_id, batch_id) GROUP BY ALL
+            ) GROUP BY query_id, batch_id, origin ORDER BY ALL
             """,  # noqa: S608 - names of the contract
-            [origin]).fetchall()
-    if not rows:
-        return None
-    query_id, batch_id = rows[0][:2]
-    return BrokenOff(query_id, batch_id, {row[2]: row[3] for row in rows if row[:2] == (query_id, batch_id)})
+        ).fetchall()
+    return [BrokenOff(query_id, batch_id, origin, count, dict(zip(parts, until, strict=True)))
+            for query_id, batch_id, origin, count, parts, until in rows]
 
 
 def count_rows(lake: Lake) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """What a rebuild of the ingested tables from bronze needs: the batches in their order, and tables replaced whole."""
 
-
 import heapq
 import json
 import shutil

@@ -26,6 +26,7 @@ from shoplake.contract.tables import (
 )
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
+from shoplake.lake.ledger import BrokenOff, find_broken_off
 from shoplake.lake.sql import connect_duckdb, select_table
 
 POINTER = "_last_checkpoint"
@@ -183,23 +184,9 @@ def find_losses(lake: Lake, table: Table) -> str | None:
         return f"its sums of {', '.join(names)} would not be those of silver.events" if names else None
 
 
-@dataclass(frozen=True)
-class Unfinished:
-    """A batch whose records are in bronze, but whose ledger row is missing."""
-
-    query_id: str
-    batch_id: int
-    origin: str
-    row_count: int
-
-
-def find_unfinished(lake: Lake) -> list[Unfinished]:
+def find_unfinished(lake: Lake) -> list[BrokenOff]:
     """Find the stream's batches that broke off; a file's are repeated by its own command."""
-    with connect_duckdb(lake) as connection:
-        return [Unfinished(*row) for row in connection.execute(f"""
-            SELECT query_id, batch_id, min(origin), count(*) FROM ({select_table(connection, lake, BRONZE_EVENTS)})
-            ANTI JOIN ({select_table(connection, lake, LEDGER)}) USING (query_id, batch_id)
-            WHERE query_id <> origin GROUP BY query_id, batch_id ORDER BY ALL""").fetchall()]
+    return [batch for batch in find_broken_off(lake) if batch.query_id != batch.origin]
 
 
 def find_origins(lake: Lake, query_id: str) -> set[str]:

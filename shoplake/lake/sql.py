@@ -39,7 +39,7 @@ def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckD
         weakref.finalize(connection, shutil.rmtree, spill, ignore_errors=True)
     connection.execute("SET TimeZone = 'UTC'")
     if lake.is_local:
-        connection.execute(f"LOAD {text_literal(str(_delta_extension()))}")
+        connection.execute(f"LOAD {text_literal(str(find_delta_extension()))}")
         # The order matters: with external access off first, delta_scan itself would be refused.
         connection.execute(f"SET allowed_directories = [{text_literal(lake.root)}]")
     connection.execute("SET enable_external_access = false")
@@ -70,7 +70,12 @@ def select_nothing(columns: tuple[Column, ...]) -> str:
     return f"SELECT {fields} WHERE false"
 
 
-def _delta_extension() -> Path:
+def find_delta_extension() -> Path:
+    """Give the file of DuckDB's Delta extension, which comes with a wheel.
+
+    Raises:
+        ConfigError: there is none for this DuckDB in this environment.
+    """
     spec = find_spec(_EXTENSION_PACKAGE)
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():

@@ -75,10 +75,11 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
 def _ingest_judged(
     judged: DataFrame, batch: Batch, lake: Lake, lock: HeldLock, rules: tuple[Rule, ...],
 ) -> dict[str, Any]:
-    parts = judged.groupBy("partition").agg(
+    ranges = judged.groupBy("partition").agg(
         F.min("offset").alias("from_offset"), (F.max("offset") + 1).alias("until_offset"), F.count("*").alias("rows"),
         F.collect_set(F.when(F.size("reasons") == 0, F.col("event_date"))).alias("dates"),
-    ).orderBy("partition").collect()
+    )
+    parts = sorted(ranges.collect(), key=lambda part: part["partition"])  # Spark would take two more jobs for it
     _check_gapless(parts, batch)
     _check_continues(parts, batch, lake)
     dates = sorted({day for part in parts for day in part["dates"]})

@@ -64,7 +64,7 @@ BUGS = (
     Bug("prices are rounded to four decimals", PARSE, r"(\.[0-9]{1,4})?\z", r"(\.[0-9]+)?\z", FUZZ),
     Bug("the day is UTC's, not the shop's", PARSE, 'F.from_utc_timestamp("event_time", shop.time_zone)',
         'F.col("event_time")', BY_HAND),
-    Bug("acks=1 without idempotence", "kafka/producer.py", 'acks="all", enable_idempotence=True',
+    Bug("acks=1 without idempotence", "shoplake/deliveries.py", 'acks="all", enable_idempotence=True',
         "acks=1, enable_idempotence=False",
         f"{GUARANTEES}::test_the_producer_is_idempotent_and_waits_for_all_replicas"),
     Bug("the lock is not taken", "shoplake/lake/locks.py", "lock.acquire(timeout=timeout)", "pass",

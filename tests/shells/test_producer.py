@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from topic_records import read_topic
 
 from shoplake.settings import PROJECT_ROOT
 
@@ -39,21 +40,6 @@ def produce(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
         return code, output.out, output.err
 
     return produce
-
-
-def read_topic(broker: str, topic: str) -> list[Any]:
-    from kafka import KafkaConsumer, TopicPartition
-
-    with closing(KafkaConsumer(bootstrap_servers=broker)) as consumer:
-        partitions = [TopicPartition(topic, number) for number in range(3)]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        records = []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for batch in consumer.poll(timeout_ms=1000).values():
-                records += batch
-    return records
 
 
 def test_a_simulated_past_is_on_the_topic_record_by_record(

@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from topic_records import read_topic
 
 from shoplake.contract.tables import BRONZE_EVENTS, SILVER_EVENTS, SILVER_QUARANTINE, Table
 from shoplake.lake.addresses import Lake
@@ -23,21 +23,6 @@ DRAIN = ("spark/streaming_pipeline.py", "--drain")
 Run = Callable[..., tuple[int, str, str]]
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 FILE = "f" * 64
-
-
-def read_topic(broker: str, topic: str) -> list[Any]:
-    from kafka import KafkaConsumer, TopicPartition
-
-    with closing(KafkaConsumer(bootstrap_servers=broker)) as consumer:
-        partitions = [TopicPartition(topic, number) for number in range(3)]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        records = []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for batch in consumer.poll(timeout_ms=1000).values():
-                records += batch
-    return records
 
 
 @pytest.fixture

@@ -1,0 +1,121 @@
+"""What Spark writes and delta-rs commits: once, whole days, nothing that the contract has no place for."""
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from deltalake import DeltaTable
+
+from shoplake.contract.render import spark_schema
+from shoplake.contract.tables import CATEGORY_REVENUE
+from shoplake.errors import ContractError, StorageError
+from shoplake.lake import delta
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table
+from shoplake.lake.delta import append_once, create_tables, read_days, replace_days, replace_days_once
+from shoplake.settings import load_settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+MONDAY, TUESDAY, WEDNESDAY = (date(2026, 3, day) for day in (2, 3, 4))
+Facts = set[tuple[date, str]]
+
+
+@pytest.fixture
+def lake(spark: "SparkSession", tmp_path: Path) -> Lake:
+    # A space, a percent sign and an accent: what an address may hold and a URL may not.
+    made = Lake(str(tmp_path / "a lake of 100% Zoë"))
+    create_tables(made, [CATEGORY_REVENUE], load_settings().shop)
+    return made
+
+
+def rows(spark: "SparkSession", facts: Iterable[tuple[date | None, str | None]]) -> "DataFrame":
+    """Give rows of the table, of which only the key says something."""
+    schema = spark_schema(CATEGORY_REVENUE)
+    for field in schema.fields:
+        field.nullable = True
+    zero = {"LongType": 0, "DecimalType": Decimal(0)}
+    made = [[*fact, *(zero[type(field.dataType).__name__] for field in schema.fields[2:])] for fact in facts]
+    return spark.createDataFrame(made, schema)
+
+
+def held(lake: Lake) -> Facts:
+    """Read the table by delta-rs, which knows nothing of Spark."""
+    table = read_table(lake, CATEGORY_REVENUE, ["event_date", "category"])
+    facts = [(row["event_date"], row["category"]) for row in table.to_pylist()]
+    assert len(facts) == len(set(facts))
+    return set(facts)
+
+
+def test_a_batch_is_appended_once_and_days_are_replaced_whole(spark: "SparkSession", lake: Lake) -> None:
+    first = {(MONDAY, "toys"), (TUESDAY, "toys"), (TUESDAY, "garden")}
+    for _ in range(2):
+        append_once(rows(spark, first), lake, CATEGORY_REVENUE, "q", 0)
+    assert held(lake) == first
+    replace_days_once(rows(spark, {(TUESDAY, "books")}), lake, CATEGORY_REVENUE, [TUESDAY, WEDNESDAY], "q", 1)
+    assert held(lake) == {(MONDAY, "toys"), (TUESDAY, "books")}
+    replace_days_once(rows(spark, {(TUESDAY, "again")}), lake, CATEGORY_REVENUE, [TUESDAY], "q", 1)
+    assert held(lake) == {(MONDAY, "toys"), (TUESDAY, "books")}
+    replace_days(rows(spark, ()), lake, CATEGORY_REVENUE, [MONDAY], {"ledger_version": 7})
+    assert held(lake) == {(TUESDAY, "books")}
+    assert '"ledger_version": 7' in DeltaTable(lake.table(CATEGORY_REVENUE)).history(1)[0]["userMetadata"]
+
+
+def test_only_the_days_asked_for_are_read_and_a_later_write_changes_nothing_of_them(
+    spark: "SparkSession", lake: Lake,
+) -> None:
+    append_once(rows(spark, {(MONDAY, "toys"), (TUESDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 0)
+    append_once(rows(spark, {(TUESDAY, "garden"), (WEDNESDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 1)
+    tuesday = read_days(spark, lake, CATEGORY_REVENUE, [TUESDAY])
+    append_once(rows(spark, {(TUESDAY, "books")}), lake, CATEGORY_REVENUE, "q", 2)
+    assert {(row["event_date"], row["category"]) for row in tuesday.collect()} == {
+        (TUESDAY, "toys"), (TUESDAY, "garden")}
+    nothing = read_days(spark, lake, CATEGORY_REVENUE, [])
+    assert nothing.collect() == []
+    assert nothing.schema.simpleString() == tuesday.schema.simpleString()
+
+
+@pytest.mark.parametrize("fact", [(MONDAY, None), (None, "toys")], ids=["a column", "the partition"])
+def test_a_null_where_the_contract_allows_none_is_not_committed(
+    spark: "SparkSession", lake: Lake, fact: tuple[Any, Any],
+) -> None:
+    with pytest.raises(ContractError, match="was given a NULL in"):
+        append_once(rows(spark, [(MONDAY, "toys"), fact]), lake, CATEGORY_REVENUE, "q", 0)
+    assert held(lake) == set()
+
+
+def test_rows_of_a_day_that_is_not_replaced_are_not_committed(spark: "SparkSession", lake: Lake) -> None:
+    append_once(rows(spark, {(MONDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 0)
+    with pytest.raises(ContractError, match=r"rows of \['2026-03-03'\]"):
+        replace_days(rows(spark, {(MONDAY, "books"), (TUESDAY, "books")}), lake, CATEGORY_REVENUE, [MONDAY], {})
+    assert held(lake) == {(MONDAY, "toys")}
+
+
+def test_files_of_a_write_that_was_killed_are_no_rows(
+    spark: "SparkSession", lake: Lake, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(delta, "commit_files", die)
+        with pytest.raises(KeyboardInterrupt):
+            append_once(rows(spark, {(MONDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 0)
+    assert list(Path(lake.table(CATEGORY_REVENUE)).rglob("*.parquet"))
+    assert held(lake) == set()
+    assert read_days(spark, lake, CATEGORY_REVENUE, [MONDAY]).collect() == []
+    append_once(rows(spark, {(MONDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 0)
+    assert held(lake) == {(MONDAY, "toys")}
+
+
+def test_a_table_whose_files_do_not_tell_all_is_refused(spark: "SparkSession", lake: Lake) -> None:
+    append_once(rows(spark, {(MONDAY, "toys"), (MONDAY, "books")}), lake, CATEGORY_REVENUE, "q", 0)
+    place = f"delta.`{lake.table(CATEGORY_REVENUE)}`"
+    spark.sql(f"ALTER TABLE {place} SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)")
+    spark.sql(f"DELETE FROM {place} WHERE category = 'toys'")
+    with pytest.raises(StorageError, match="version 3 of Delta's protocol"):
+        read_days(spark, lake, CATEGORY_REVENUE, [MONDAY])
