@@ -7,7 +7,6 @@ data/kafka; the port may move, and clients read it from the state file there. `s
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -165,34 +164,32 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
     properties = folder / "server.properties"
     properties.write_text(embedded_broker.render_properties(port, controller_port, folder / "log"))
     log_start = log.stat().st_size if log.exists() else 0
-    with log.open("ab") as output:
-        if not (folder / "log" / "meta.properties").exists():
-            embedded_broker.format_storage(java, jars, properties)
-        previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a TERM unwinds as Ctrl-C does
-        process = subprocess.Popen(
-            embedded_broker.broker_command(java, jars, properties), cwd=folder, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )
-    is_up = False
-    try:
-        state = processes.describe_server(process.pid, port)
-        processes.write_state(_launching_path(settings), state)
-        problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
-        tail = processes.read_tail(log, log_start)
-        if problem and "Address already in use" in tail:
-            return None
-        if problem:
-            raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
-        _create_topics(state.address, settings.kafka.start_timeout)
-        processes.write_state(settings.broker_state_path, state)
-        is_up = True
-        return state
-    finally:  # whatever ends a start early, Ctrl-C too, leaves no broker behind
-        if not is_up:
-            process.kill()
-            process.wait()
-        _launching_path(settings).unlink(missing_ok=True)
-        signal.signal(signal.SIGTERM, previous)
+    if not (folder / "log" / "meta.properties").exists():
+        embedded_broker.format_storage(java, jars, properties)
+    command, is_up = embedded_broker.broker_command(java, jars, properties), False
+    with processes.deferred_interrupts() as allow_interrupts:
+        with log.open("ab") as output:
+            process = subprocess.Popen(command, cwd=folder, start_new_session=True, stdin=subprocess.DEVNULL,
+                                       stdout=output, stderr=output)
+        try:
+            allow_interrupts()  # not before: who knows no process can end none
+            state = processes.describe_server(process.pid, port)
+            processes.write_state(_launching_path(settings), state)
+            problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
+            tail = processes.read_tail(log, log_start)
+            if problem and "Address already in use" in tail:
+                return None
+            if problem:
+                raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
+            _create_topics(state.address, settings.kafka.start_timeout)
+            processes.write_state(settings.broker_state_path, state)
+            is_up = True
+            return state
+        finally:  # whatever ends a start early, Ctrl-C too, leaves no broker behind
+            if not is_up:
+                process.kill()
+                process.wait()
+            _launching_path(settings).unlink(missing_ok=True)
 
 
 def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: ServerState, timeout: float) -> str | None:

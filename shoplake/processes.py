@@ -5,9 +5,11 @@ Used by kafka/broker.py and utils/stack.py. A server is known by a state file, w
 
 import json
 import os
+import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +59,29 @@ def start_server(command: list[str], port: int, folder: Path, environment: Mappi
         process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True,
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     return describe_server(process.pid, port)
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Callable[[], None]]:
+    """Keep Ctrl-C and TERM back until the function given is called; from then on both raise KeyboardInterrupt.
+
+    For the moment between a process's start and the `try` that ends it. Only in a program's main thread.
+    """
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+
+    def allow() -> None:
+        for number in numbers:
+            signal.signal(number, signal.default_int_handler)
+        if came:
+            raise KeyboardInterrupt
+
+    try:
+        yield allow
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
 
 
 def read_state(file: Path) -> ServerState | None:

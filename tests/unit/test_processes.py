@@ -1,6 +1,7 @@
 """Ports, states and ends of servers."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -111,3 +112,20 @@ def test_a_reused_pid_is_no_member() -> None:
     finally:
         other.kill()
         other.wait()
+
+
+def start_something(sent: signal.Signals, passed: list[str]) -> None:
+    with processes.deferred_interrupts() as allow_interrupts:
+        os.kill(os.getpid(), sent)
+        passed.append("the start")
+        allow_interrupts()
+        passed.append("what comes after it")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_it_may_interrupt(sent: signal.Signals) -> None:
+    before, passed = signal.getsignal(sent), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        start_something(sent, passed)
+    assert passed == ["the start"]
+    assert signal.getsignal(sent) is before
