@@ -1,6 +1,6 @@
 """A topic as its broker knows it, and how far the lake is behind it."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,13 @@ def look_up_topic(kafka: Any, settings: Settings) -> Topic:
     except kafka.errors.KafkaError as error:
         raise _no_answer(settings, error) from error
     return Topic(name, str(known[name]["topic_id"]), ends)
+
+
+def find_topic(kafka: Any, settings: Settings) -> Topic | None:
+    """Look at the topic as `look_up_topic` does; None where it raises, for those who can do without."""
+    with suppress(SourceError):
+        return look_up_topic(kafka, settings)
+    return None
 
 
 def _no_answer(settings: Settings, error: Exception) -> SourceError:

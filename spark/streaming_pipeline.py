@@ -19,7 +19,7 @@ from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.processes import HOST, find_free_port, find_process, has_ended
 from shoplake.settings import PROFILES, STREAM_STOP_SECONDS, Settings, load_settings
-from shoplake.topics import Topic, look_up_topic
+from shoplake.topics import Topic, find_topic, look_up_topic
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("shoplake.stream")
 QUERY = "events"
 POLL_SECONDS = 1
-LOOK_SECONDS = 10  # between two looks at Spark's own progress, of which each takes a fifth of a second of both processes
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -70,7 +69,7 @@ def stream(arguments: argparse.Namespace) -> int:
     from shoplake.streaming.metrics import StreamMetrics
 
     lake = locate_lake(settings)
-    metrics = StreamMetrics()
+    metrics = StreamMetrics(lambda: count_waiting(lake, settings))
     supervisor = None if arguments.stop_with is None else find_process(arguments.stop_with, "--stop-with")
     topic = look_up_topic(kafka, settings)
     deadline = time.monotonic() + settings.spark.drain_timeout
@@ -89,7 +88,7 @@ def stream(arguments: argparse.Namespace) -> int:
                 if not arguments.drain and settings.spark.metrics_port:
                     held.enter_context(serve_metrics(metrics, settings.spark.metrics_port))
                 run_query(settings, lake, driver, topic, trigger, metrics,
-                          lambda query: await_end(query, arguments.stop_after, supervisor, metrics))
+                          lambda query: await_end(query, arguments.stop_after, supervisor))
                 break
     totals = metrics.totals
     report = {"topic": topic.name, "origin": topic.id, **totals}
@@ -113,6 +112,16 @@ def serve_metrics(metrics: "StreamMetrics", port: int) -> Iterator[None]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def count_waiting(lake: "Lake", settings: Settings) -> float:
+    """Count the records that the topic holds and the ledger does not; NaN where the broker does not say."""
+    import kafka
+
+    from shoplake.lake.ledger import ingested_until
+
+    topic = find_topic(kafka, settings)
+    return math.nan if topic is None else sum(topic.lag_behind(ingested_until(lake, topic.id)).values())
 
 
 def wait_for_driver(lake: "Lake", topic: Topic, deadline: float, holder: LockError) -> bool:
@@ -164,18 +173,14 @@ def run_query(
 
 
 def await_end(
-    query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None", metrics: "StreamMetrics",
+    query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None",
 ) -> None:
     """Wait until the query ends by itself or is told to stop; then let its batch end, but not for ever.
 
     A batch cut short after all is repeated by the next driver, and its rows are not doubled.
     """
     deadline = math.inf if stop_after is None else time.monotonic() + stop_after
-    next_look = 0.0
     while not query.awaitTermination(POLL_SECONDS):
-        if time.monotonic() >= next_look:
-            metrics.set_progress(query.lastProgress)
-            next_look = time.monotonic() + LOOK_SECONDS
         if supervisor is not None and has_ended(supervisor):
             LOG.warning("the process %d, which supervised this stream, has ended", supervisor.pid)
             supervisor, deadline = None, min(deadline, time.monotonic())
@@ -204,11 +209,16 @@ def batch_writer(
     failures: list[Exception],
 ) -> Callable[["DataFrame", int], None]:
     """Make the function that takes one micro-batch in, adds to `metrics` and keeps what it raises in `failures`."""
+    import kafka
+
     from shoplake.streaming.checkpoint import find_query_id
     from shoplake.streaming.ingest import Batch, ingest_batch
 
+    def find_ends() -> dict[int, int] | None:
+        now = find_topic(kafka, settings)
+        return now.ends if now and now.id == topic.id else None
+
     def write_batch(records: "DataFrame", batch_id: int) -> None:
-        started = time.monotonic()
         # Spark turns it off for a stream's own plan, which keeps state; a batch's tables are plain and gain from it.
         records.sparkSession.conf.set("spark.sql.adaptive.enabled", "true")
         try:
@@ -216,14 +226,14 @@ def batch_writer(
             query_id = find_query_id(lake, QUERY)
             if query_id is None:
                 raise SourceError(f"the checkpoint {lake.checkpoint(QUERY)} vanished under the running query")
-            row = ingest_batch(records, Batch(query_id, batch_id, topic.id, topic.name), lake, settings)
+            row = ingest_batch(records, Batch(query_id, batch_id, topic.id, topic.name, find_ends), lake, settings)
         except Exception as error:
             failures.append(error)
             raise
-        seconds = time.monotonic() - started
-        metrics.add_batch(row, seconds)
+        metrics.add_batch(row)
         LOG.info("batch %d: %s records -> %s silver, %s duplicates, %s quarantined in %.1f s", batch_id,
-                 row["bronze_count"], row["silver_count"], row["duplicate_count"], row["quarantine_count"], seconds)
+                 row["bronze_count"], row["silver_count"], row["duplicate_count"], row["quarantine_count"],
+                 row["batch_seconds"])
 
     return write_batch
 

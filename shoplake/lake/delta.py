@@ -62,8 +62,11 @@ def check_session(spark: SparkSession) -> None:
 def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> None:
     """Make the tables that are missing, empty, with the contract's columns (needs an active Spark session).
 
+    A table of an older version gets the columns that it lacks; they are NULL in its rows.
+
     Raises:
-        ConfigError: the lake was built for another `shop.time_zone` or `shop.currency`.
+        ConfigError: the lake was built for another `shop.time_zone` or `shop.currency`, or lacks a column that may not
+            be NULL.
     """
     check_shop(lake, shop)
     for table in tables:
@@ -77,6 +80,21 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
             )
         if not lake.is_local and not table_exists(lake, table):
             raise StorageError(f"the new table {lake.table(table)} cannot be read back; run the command again")
+        _add_columns(lake, table)
+
+
+def _add_columns(lake: Lake, table: Table) -> None:
+    with delta_errors(lake):
+        delta = open_table(lake, table)
+        known = {field.name for field in delta.schema().fields}
+        if strict := [column.name for column in table.columns if column.name not in known and not column.nullable]:
+            raise ConfigError(
+                f"{table.name} in {lake.root} lacks {', '.join(strict)}, which no row may lack: an older version made "
+                "it. Build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, with the stream and the "
+                "historical files again")
+        fields = Schema.from_json(spark_schema(table).json()).fields
+        if missing := [field for field in fields if field.name not in known]:
+            delta.alter.add_columns(missing)
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:

@@ -1,6 +1,7 @@
 """One micro-batch, from raw records to the ledger row; a stream's batch and a file's chunk go the same way."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -37,12 +38,16 @@ _PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE,
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch's identity, and where its records come from."""
+    """A micro-batch's identity, and where its records come from.
+
+    `find_ends` asks the broker where each of the topic's partitions ends now; None for what is no topic.
+    """
 
     query_id: str
     batch_id: int
     origin: str
     topic: str
+    find_ends: Callable[[], Mapping[int, int] | None] | None = None
 
 
 def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Settings) -> dict[str, Any]:
@@ -64,10 +69,15 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
     """
     rules = event_rules(settings.quality, settings.shop)
     with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
+        started = time.monotonic()
         located = _with_coordinates(records, batch)
         judged = judge_events(parse_records(located, settings.shop), rules).persist()
         try:
-            return _ingest_judged(judged, batch, lake, lock, rules)
+            row = _ingest_judged(judged, batch, lake, lock, rules)
+            row |= {"batch_seconds": time.monotonic() - started, "lag_count": _count_waiting(batch, row, lake)}
+            lock.check()
+            append_row_once(row, lake, LEDGER, batch.query_id, batch.batch_id)
+            return row
         finally:
             judged.unpersist()
 
@@ -100,8 +110,6 @@ def _ingest_judged(
     for live in LIVE_WINDOWS if counts["window_dates"] else ():
         lock.check()
         _add_to_live_table(accepted, live, counts["window_dates"], batch, lake)
-    lock.check()
-    append_row_once(row, lake, LEDGER, batch.query_id, batch.batch_id)
     return row
 
 
@@ -179,6 +187,15 @@ def _ledger_row(
         "quarantine_count": counts[QUARANTINE], "late_count": counts["late"],
         "rules": [_rule_counts(rule, counts) for rule in rules], "event_dates": counts["dates"],
     }
+
+
+def _count_waiting(batch: Batch, row: dict[str, Any], lake: Lake) -> int | None:
+    ends = batch.find_ends() if batch.find_ends else None
+    if ends is None:
+        return None
+    taken = {part["partition"]: part["until_offset"] for part in row["ranges"]}
+    until: dict[int, int] = ingested_until(lake, batch.origin) | taken
+    return sum(max(0, end - until.get(part, 0)) for part, end in ends.items())
 
 
 def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:

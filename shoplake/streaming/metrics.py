@@ -1,7 +1,6 @@
 """What a running stream tells Prometheus; the same figures of each batch stand in ops.ledger."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -11,9 +10,13 @@ _PLACES = {"silver": "silver_count", "duplicates": "duplicate_count", "quarantin
 
 
 class StreamMetrics:
-    """The stream's figures since it started: `totals` for its report, `registry` for Prometheus."""
+    """The stream's figures since it started: `totals` for its report, `registry` for Prometheus.
 
-    def __init__(self) -> None:
+    Args:
+        count_waiting: counts the records that wait in the topic; asked at each scrape, in a thread of its own.
+    """
+
+    def __init__(self, count_waiting: Callable[[], float]) -> None:
         self.totals = dict.fromkeys(("batches", "records", *_PLACES), 0)
         at = CollectorRegistry()
         self.registry = at
@@ -24,10 +27,11 @@ class StreamMetrics:
         self._seconds = Histogram(
             "shoplake_batch_seconds", "Seconds that a batch took", buckets=_BATCH_SECONDS, registry=at)
         self._last = Gauge("shoplake_last_batch_timestamp_seconds", "UNIX time of the newest ledger row", registry=at)
-        self._lag = Gauge("shoplake_lag_records", "Records that wait in the topic", ["partition"], registry=at)
-        self._state = Gauge("shoplake_state_rows", "Rows of stream state; this stream keeps none", registry=at)
+        Gauge("shoplake_lag_records", "Records that wait in the topic; NaN where the broker does not say",
+              registry=at).set_function(count_waiting)
+        Gauge("shoplake_state_rows", "Rows of stream state; this stream keeps none", registry=at).set(0)
 
-    def add_batch(self, row: Mapping[str, Any], seconds: float) -> None:
+    def add_batch(self, row: Mapping[str, Any]) -> None:
         """Count a batch that has ended.
 
         Args:
@@ -41,22 +45,5 @@ class StreamMetrics:
         self._late.inc(row["late_count"])
         for rule in row["rules"]:
             self._broken.labels(rule["rule"]).inc(rule["failed"])
-        self._seconds.observe(seconds)
+        self._seconds.observe(row["batch_seconds"])
         self._last.set_to_current_time()
-
-    def set_progress(self, progress: Mapping[str, Any] | None) -> None:
-        """Take over what Spark says of the query, of its newest trigger that has ended; None before its first batch."""
-        if progress is None:
-            return
-        self._state.set(sum(operator["numRowsTotal"] for operator in progress["stateOperators"]))
-        for source in progress["sources"]:
-            ends = _read_offsets(source["endOffset"])
-            for partition, latest in _read_offsets(source["latestOffset"]).items():
-                if partition in ends:
-                    self._lag.labels(partition).set(latest - ends[partition])
-
-
-def _read_offsets(document: Any) -> dict[str, int]:
-    """Read Spark's offsets of one topic, '{"events": {"0": 17}}'; none while it writes null or None."""
-    topics = json.loads(document) if str(document).startswith("{") else {}
-    return {partition: offset for topic in topics.values() for partition, offset in topic.items()}

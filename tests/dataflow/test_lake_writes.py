@@ -1,6 +1,7 @@
 """What Spark writes and delta-rs commits: once, whole days, nothing that the contract has no place for."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable
 
+from shoplake.contract.columns import Column
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import CATEGORY_REVENUE
-from shoplake.errors import ContractError, StorageError
+from shoplake.errors import ConfigError, ContractError, StorageError
 from shoplake.lake import delta
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
@@ -119,3 +121,15 @@ def test_a_table_whose_files_do_not_tell_all_is_refused(spark: "SparkSession", l
     spark.sql(f"DELETE FROM {place} WHERE category = 'toys'")
     with pytest.raises(StorageError, match="version 3 of Delta's protocol"):
         read_days(spark, lake, CATEGORY_REVENUE, [MONDAY])
+
+
+def test_a_table_of_an_older_version_gets_the_columns_that_may_be_null(spark: "SparkSession", lake: Lake) -> None:
+    append_once(rows(spark, {(MONDAY, "toys")}), lake, CATEGORY_REVENUE, "q", 0)
+    wanted = Column("comment", "STRING", "What a person wrote", nullable=True)
+    newer = replace(CATEGORY_REVENUE, columns=(*CATEGORY_REVENUE.columns, wanted))
+    create_tables(lake, [newer], load_settings().shop)
+    assert read_table(lake, newer, ["category", "comment"]).to_pylist() == [{"category": "toys", "comment": None}]
+    assert read_days(spark, lake, newer, [MONDAY]).select("category", "comment").collect() == [("toys", None)]
+    stricter = replace(newer, columns=(*newer.columns, replace(wanted, name="author", nullable=False)))
+    with pytest.raises(ConfigError, match="lacks author"):
+        create_tables(lake, [stricter], load_settings().shop)
