@@ -14,7 +14,7 @@ from shoplake.contract.render import duckdb_columns
 from shoplake.contract.tables import Table
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import scan_table, table_exists, text_literal
+from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists, text_literal
 
 MEMORY_LIMIT = "2GB"
 _EXTENSION_PACKAGE = "duckdb_extension_delta"
@@ -50,12 +50,17 @@ def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckD
 def select_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> str:
     """Give a SELECT of the contract's columns from the table's newest version; without rows if it was never written.
 
+    A column that may be NULL is NULL where the table is older than it.
+
     It is for this connection, which is told where a bucket's table is: what was given before for the same table then
     reads the newest version too.
     """
     if not table_exists(lake, table):
         return select_nothing(table.columns)
-    names = ", ".join(f'"{name}"' for name in table.column_names)
+    with delta_errors(lake):
+        there = {field.name for field in open_table(lake, table).schema().fields}
+    older = _nulls(tuple(column for column in table.columns if column.nullable and column.name not in there))
+    names = ", ".join(older.get(name, f'"{name}"') for name in table.column_names)
     if lake.is_local:
         scan = f"delta_scan({text_literal(lake.table(table))})"
     else:
@@ -66,8 +71,11 @@ def select_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table
 
 def select_nothing(columns: tuple[Column, ...]) -> str:
     """Give a SELECT with the columns and their types, and no row."""
-    fields = ", ".join(f'CAST(NULL AS {type_}) AS "{name}"' for name, type_ in duckdb_columns(columns).items())
-    return f"SELECT {fields} WHERE false"
+    return f"SELECT {', '.join(_nulls(columns).values())} WHERE false"
+
+
+def _nulls(columns: tuple[Column, ...]) -> dict[str, str]:
+    return {name: f'CAST(NULL AS {type_}) AS "{name}"' for name, type_ in duckdb_columns(columns).items()}
 
 
 def find_delta_extension() -> Path:
