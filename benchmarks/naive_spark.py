@@ -38,7 +38,7 @@ VALID = {
     "event_type": "event_type IN ('product_viewed', 'add_to_cart', 'remove_from_cart', 'order_created', "
                   "'order_cancelled')",
     "is_guest": "is_guest IS NOT NULL", "schema_version": "schema_version IN (1, 2)",
-    "scalar": r"NOT concat_ws('\n', {}) RLIKE '(?m)^[\[{]'".replace("{}", ", ".join(TEXTS), 1),
+    "scalar": r"NOT concat_ws('\n', {}) RLIKE '(?m)^(\\[|[{])'".replace("{}", ", ".join(TEXTS), 1),
     "length": " AND ".join(f"coalesce(length({name}), 0) <= 256" for name in TEXTS),
     "clean": r"NOT concat_ws('', {}) RLIKE '[\\x00-\\x1f\\x7f]'".replace("{}", ", ".join(TEXTS)),
 }
