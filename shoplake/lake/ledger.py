@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-import pyarrow.compute as pc
-
 from shoplake.contract.tables import BRONZE_EVENTS, LEDGER
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import read_table, table_exists
+from shoplake.lake.arrow import delta_errors, read_table, scan_table, table_exists
 from shoplake.lake.sql import connect_duckdb, select_table
+
+_READ: dict[tuple[str, str], list[dict[str, Any]]] = {}  # the rows by lake and data file
 
 
 def ingested_until(lake: Lake, origin: str) -> dict[int, int]:
@@ -89,8 +89,19 @@ def days_with_events(lake: Lake) -> set[date]:
 
 
 def _rows(lake: Lake, column: str, value: str) -> list[dict[str, Any]]:
+    return [row for row in _read_rows(lake) if row[column] == value]
+
+
+def _read_rows(lake: Lake) -> list[dict[str, Any]]:
+    """Read who took in what; each data file once in a process, for it never changes and a stream adds one a batch."""
     if not table_exists(lake, LEDGER):
         return []
-    ledger = read_table(lake, LEDGER, ["query_id", "batch_id", "origin", "ranges"])
-    rows: list[dict[str, Any]] = ledger.filter(pc.equal(ledger[column], value)).to_pylist()
-    return rows
+    columns = ["query_id", "batch_id", "origin", "ranges"]
+    with delta_errors(lake):
+        files = {(lake.root, file.path): file for file in scan_table(lake, LEDGER).get_fragments()}
+        rows = {place: _READ.get(place) or file.to_table(columns=columns).to_pylist() for place, file in files.items()}
+    for place in list(_READ):
+        if place[0] == lake.root and place not in rows:
+            _READ.pop(place, None)
+    _READ.update(rows)
+    return [row for of_file in rows.values() for row in of_file]
