@@ -5,6 +5,7 @@ Compaction rewrites files and changes no row; the transaction ids in a table's l
 afterwards is still skipped.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 
 from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
@@ -131,7 +133,16 @@ def _vacuum(lake: Lake, table: Table, retention_hours: int, lock: HeldLock) -> i
         useless = [path for path in vacuum(dry_run=True) if not path.rsplit("/", 1)[-1].startswith(".")]
         if useless:  # one that deletes nothing would still write two versions
             vacuum(dry_run=False)
-        return len(useless)
+    if lake.is_local:
+        _remove_empty_folders(Path(lake.table(table)))
+    return len(useless)
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    """Each write has a folder of its own; a bucket has none."""
+    for path, _, _ in sorted(os.walk(folder), reverse=True):  # what lies deeper comes first
+        if path != str(folder) and not os.listdir(path):
+            os.rmdir(path)
 
 
 def _versions_to_keep(lake: Lake) -> list[int]:
