@@ -56,7 +56,7 @@ def open_acks(path: Path | None) -> Iterator[TextIO | None]:
 
 
 class Deliveries:
-    """The account of one sending; the client's own thread calls `acknowledge` and `fail`.
+    """The account of one sending; the client's own thread calls `acknowledge_record` and `fail`.
 
     Args:
         acks: gets a CSV line for each acknowledged record: partition, offset, and its event_id or else its value's
@@ -100,12 +100,6 @@ class Deliveries:
         with self._changed:
             return self._changed.wait_for(lambda: self._answered == self.sent, timeout)
 
-    def acknowledge(self, _: object = None) -> None:
-        """Count a record that the broker has written."""
-        with self._changed:
-            self.acknowledged += 1
-            self._note_answer()
-
     def acknowledge_record(self, record: Outgoing, place: Place) -> None:
         """Count a record that the broker has written, and write it down; what cannot be written down is an error."""
         try:
@@ -115,7 +109,9 @@ class Deliveries:
         except (OSError, ValueError) as error:  # a ValueError: an answer after the end
             self.fail(error)
         else:
-            self.acknowledge()
+            with self._changed:
+                self.acknowledged += 1
+                self._note_answer()
 
     def fail(self, error: BaseException) -> None:
         """Note a record that the broker has not written."""

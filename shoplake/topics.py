@@ -7,6 +7,8 @@ from typing import Any
 from shoplake.errors import SourceError
 from shoplake.settings import Settings
 
+_SHORT_SECONDS = 3  # Prometheus gives a scrape ten
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -25,8 +27,8 @@ class Topic:
         return {part: end - until.get(part, 0) for part, end in self.ends.items() if until.get(part, 0) < end}
 
 
-def connect(kafka: Any, client: type, settings: Settings, **options: Any) -> Any:
-    """Make one of kafka-python's clients, connected within kafka.delivery_timeout.
+def connect(kafka: Any, client: type, settings: Settings, *, timeout: float | None = None, **options: Any) -> Any:
+    """Make one of kafka-python's clients, connected within kafka.delivery_timeout, or `timeout` seconds.
 
     Args:
         kafka: kafka-python's module of that name; the package itself knows no client.
@@ -35,16 +37,16 @@ def connect(kafka: Any, client: type, settings: Settings, **options: Any) -> Any
     Raises:
         SourceError: no broker answers.
     """
-    servers, limit = settings.bootstrap_servers, settings.kafka.delivery_timeout
+    limit = timeout or settings.kafka.delivery_timeout
     try:
-        return client(bootstrap_servers=servers.split(","), bootstrap_timeout_ms=1000 * limit,
-                      request_timeout_ms=500 * limit, **options)
+        return client(bootstrap_servers=settings.bootstrap_servers.split(","), bootstrap_timeout_ms=int(1000 * limit),
+                      request_timeout_ms=int(500 * limit), **options)
     except kafka.errors.KafkaError as error:
-        raise _no_answer(settings, error) from error
+        raise _no_answer(settings, limit, error) from error
 
 
-def look_up_topic(kafka: Any, settings: Settings) -> Topic:
-    """Ask the broker for the id and the end offsets of the settings' topic, within kafka.delivery_timeout.
+def look_up_topic(kafka: Any, settings: Settings, timeout: float | None = None) -> Topic:
+    """Ask the broker for the id and the end offsets of the settings' topic; time-outs as in `connect`.
 
     Args:
         kafka: kafka-python's module of that name.
@@ -54,8 +56,8 @@ def look_up_topic(kafka: Any, settings: Settings) -> Topic:
     """
     servers, name = settings.bootstrap_servers, settings.kafka.topic
     try:
-        with closing(connect(kafka, kafka.KafkaAdminClient, settings)) as admin, \
-                closing(connect(kafka, kafka.KafkaConsumer, settings, enable_auto_commit=False)) as consumer:
+        with closing(connect(kafka, kafka.KafkaAdminClient, settings, timeout=timeout)) as admin, closing(
+                connect(kafka, kafka.KafkaConsumer, settings, timeout=timeout, enable_auto_commit=False)) as consumer:
             known = {topic["name"]: topic for topic in admin.describe_topics()}
             if name not in known:
                 visible = ", ".join(sorted(topic for topic in known if not topic.startswith("__"))) or "none"
@@ -64,18 +66,18 @@ def look_up_topic(kafka: Any, settings: Settings) -> Topic:
             partitions = [kafka.TopicPartition(name, part["partition_index"]) for part in known[name]["partitions"]]
             ends = {part.partition: end for part, end in consumer.end_offsets(partitions).items()}
     except kafka.errors.KafkaError as error:
-        raise _no_answer(settings, error) from error
+        raise _no_answer(settings, timeout or settings.kafka.delivery_timeout, error) from error
     return Topic(name, str(known[name]["topic_id"]), ends)
 
 
 def find_topic(kafka: Any, settings: Settings) -> Topic | None:
-    """Look at the topic as `look_up_topic` does; None where it raises, for those who can do without."""
-    with suppress(SourceError):
-        return look_up_topic(kafka, settings)
+    """Look at the topic as `look_up_topic` does, but not for long; None where that fails, for who can do without."""
+    with suppress(Exception):  # whatever it is: no batch and no scrape may fail for a figure
+        return look_up_topic(kafka, settings, timeout=_SHORT_SECONDS)
     return None
 
 
-def _no_answer(settings: Settings, error: Exception) -> SourceError:
+def _no_answer(settings: Settings, limit: float, error: Exception) -> SourceError:
     return SourceError(
-        f"no Kafka broker answers at {settings.bootstrap_servers} within {settings.kafka.delivery_timeout} s "
+        f"no Kafka broker answers at {settings.bootstrap_servers} within {limit:g} s "
         f"(kafka.delivery_timeout): {type(error).__name__}. Look at it with: python kafka/broker.py status")

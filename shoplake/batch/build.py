@@ -65,6 +65,5 @@ def build_gold_table(
         events = read_days(spark, lake, SILVER_EVENTS, gold.days_to_read(days))
         rows = gold.build(events).filter(days_predicate(gold.table, sorted(days)))
         metadata = {} if version is None else {LEDGER_VERSION: version}
-        lock.check()
-        replace_days(rows, lake, gold.table, sorted(days), metadata)
+        replace_days(rows, lake, gold.table, sorted(days), metadata, lock)
         return days

@@ -244,9 +244,9 @@ LEDGER = Table(
      Column("late_count", "BIGINT", "Rows of silver.events marked late"),
      Column("rules", "ARRAY<STRUCT<rule: STRING, passed: BIGINT, failed: BIGINT>>", "Passes and failures of each rule"),
      Column("event_dates", "ARRAY<DATE>", "Shop days that gained rows in silver.events"),
-     Column("batch_seconds", "DOUBLE", "Seconds from the lock to this row; NULL in rows older than the column",
-            nullable=True),
-     Column("lag_count", "BIGINT", "Records that waited in the topic at the end; NULL where no broker was asked",
+     Column("batch_seconds", "DOUBLE", "Seconds that it took, the wait for the lock included; of a rebuilt row the "
+            "rebuild's, NULL in one older than the column", nullable=True),
+     Column("lag_count", "BIGINT", "Records that waited in the topic when it ended; NULL where no broker was asked",
             nullable=True)),
     served=True,
     writer="spark/streaming_pipeline.py",

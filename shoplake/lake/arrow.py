@@ -133,8 +133,19 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
     confirm_commit(lake, table, mark)
 
 
+def open_unless_done(lake: Lake, table: Table, query_id: str, batch_id: int) -> DeltaTable | None:
+    """Open a table for a batch's commit, before its rows are written; None where its log has that commit already.
+
+    A commit on what was opened is refused when another one of the same batch, or of the same days, came in between.
+    """
+    delta = open_table(lake, table)
+    done = delta.transaction_version(query_id)
+    return None if done is not None and done >= batch_id else delta
+
+
 def commit_files(
-    lake: Lake, table: Table, folder: str, days: Sequence[date] | None, properties: CommitProperties,
+    lake: Lake, table: Table, delta: DeltaTable, folder: str, properties: CommitProperties, lock: HeldLock,
+    days: Sequence[date] | None = None, row_count: int | None = None,
 ) -> None:
     """Make the Parquet files of `folder`, which lies in the table's, rows of the table, in one commit.
 
@@ -142,22 +153,37 @@ def commit_files(
     (docs/adr/0019). Each file tells in its footer what the log must know of it.
 
     Args:
+        delta: the table as it was opened before the files were written.
+        lock: the table's, which the caller holds.
         days: the partitions whose rows the files take the place of; None adds to what is there.
+        row_count: how many rows the files must have together, where the caller knows.
 
     Raises:
-        ContractError: a file holds a NULL where the contract allows none, or a day that is not one of `days`.
+        ContractError: a file holds a NULL in a column that allows none, or a day that is not one of `days`.
+        LockError: the lock was lost; nothing is committed.
+        StorageError: the files have not `row_count` rows.
     """
     filters: Any = None if days is None else [(table.partition_by, "in", [day.isoformat() for day in days])]
     with delta_errors(lake):
-        delta = open_table(lake, table)
         files = _open_folder(lake, delta, table)
         found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        added: list[Any] = [_describe_file(files, file, table) for file in found if file.path.endswith(".parquet")]
+        footers = {file.path: (file, pq.read_metadata(file.path, filesystem=files)) for file in found if _is_data(file)}
+        added: list[Any] = [_describe_file(file, footer, table) for file, footer in footers.values()]
+        written = sum(footer.num_rows for _, footer in footers.values())
+        if row_count is not None and written != row_count:
+            raise StorageError(f"{written} of {row_count} rows stand in the files that were written to "
+                               f"{lake.table(table)}/{folder}; nothing is committed. Run the command again")
         if days is not None:
             _check_days(added, table, days)
+        lock.check()
         delta.create_write_transaction(
             added, "append" if days is None else "overwrite", delta.schema(), table.partition_by,
             partition_filters=filters, commit_properties=properties)
+
+
+def _is_data(file: fs.FileInfo) -> bool:
+    """Tell a file of an ended task from one that lies in a committer's own folder."""
+    return file.path.endswith(".parquet") and not any(part.startswith(("_", ".")) for part in file.path.split("/"))
 
 
 def _open_folder(lake: Lake, delta: DeltaTable, table: Table) -> fs.FileSystem:
@@ -166,8 +192,7 @@ def _open_folder(lake: Lake, delta: DeltaTable, table: Table) -> fs.FileSystem:
     return fs.PyFileSystem(DeltaStorageHandler.from_table(delta._table, storage_options(lake)))
 
 
-def _describe_file(files: fs.FileSystem, file: fs.FileInfo, table: Table) -> AddAction:
-    footer = pq.read_metadata(file.path, filesystem=files)
+def _describe_file(file: fs.FileInfo, footer: pq.FileMetaData, table: Table) -> AddAction:
     _check_nulls(footer, table)
     # Spark puts the rows of a partition into a folder <column>=<value>.
     days = dict(part.split("=") for part in file.path.split("/") if "=" in part)
@@ -181,9 +206,13 @@ def _describe_file(files: fs.FileSystem, file: fs.FileInfo, table: Table) -> Add
 def _check_nulls(footer: pq.FileMetaData, table: Table) -> None:
     columns = {footer.schema.column(number).path: number for number in range(footer.num_columns)}
     for name in (column.name for column in table.columns if not column.nullable and column.name in columns):
-        groups = (footer.row_group(group) for group in range(footer.num_row_groups))
-        if any(group.column(columns[name]).statistics.null_count for group in groups):
-            raise ContractError(f"{table.name} was given a NULL in {name}, for which its contract has no place")
+        for group in range(footer.num_row_groups):
+            statistics = footer.row_group(group).column(columns[name]).statistics
+            if statistics is None or statistics.null_count is None:
+                raise ContractError(f"the files written for {table.name} do not tell whether {name} is NULL somewhere, "
+                                    "for which its contract has no place; nothing is committed")
+            if statistics.null_count:
+                raise ContractError(f"{table.name} was given a NULL in {name}, for which its contract has no place")
 
 
 def _check_days(added: Sequence[AddAction], table: Table, days: Sequence[date]) -> None:
@@ -193,18 +222,11 @@ def _check_days(added: Sequence[AddAction], table: Table, days: Sequence[date]) 
                             f"{len(days)} days to replace")
 
 
-def has_transaction(lake: Lake, table: Table, query_id: str, batch_id: int) -> bool:
-    """Tell whether the table's log holds the batch's commit."""
-    with delta_errors(lake):
-        done = open_table(lake, table).transaction_version(query_id)
-    return done is not None and done >= batch_id
-
-
 def append_row_once(row: dict[str, Any], lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
     """Append a batch's one row, in a commit that is skipped when the same (query_id, batch_id) comes again."""
-    if not has_transaction(lake, table, query_id, batch_id):
+    target = open_unless_done(lake, table, query_id, batch_id)
+    if target is not None:
         with delta_errors(lake):
-            target = open_table(lake, table)
             write_deltalake(
                 target, pa.Table.from_pylist([row], schema=pa.schema(target.schema().to_arrow())), mode="append",
                 commit_properties=CommitProperties(app_transactions=[Transaction(query_id, batch_id)]),
@@ -215,7 +237,7 @@ def append_row_once(row: dict[str, Any], lake: Lake, table: Table, query_id: str
 def confirm_commit(lake: Lake, table: Table, mark: str) -> None:
     """Read a commit back from a bucket: one of the table's newest must carry `mark` in its commitInfo.
 
-    What a writer, Spark or delta-rs, believes to have committed must be what any reader sees. On a local disk nothing
+    What a writer believes to have committed must be what any reader sees. On a local disk nothing
     is read.
 
     Raises:

@@ -24,11 +24,12 @@ from shoplake.lake.arrow import (
     confirm_commit,
     confirm_transaction,
     delta_errors,
-    has_transaction,
     open_table,
+    open_unless_done,
     storage_options,
     table_exists,
 )
+from shoplake.lake.locks import HeldLock
 from shoplake.lake.partitions import list_files
 from shoplake.settings import Settings, ShopSettings
 
@@ -94,7 +95,7 @@ def _add_columns(lake: Lake, table: Table) -> None:
                 "historical files again")
         fields = Schema.from_json(spark_schema(table).json()).fields
         if missing := [field for field in fields if field.name not in known]:
-            delta.alter.add_columns(missing)
+            delta.alter.add_columns(missing)  # a batch of another process that commits now fails, and is repeated
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:
@@ -132,27 +133,32 @@ def read_days(spark: SparkSession, lake: Lake, table: Table, days: Collection[da
         return spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in schema.fields))
     in_files = StructType([field for field in schema.fields if field.name != table.partition_by])
     rows = spark.read.schema(in_files).parquet(*(f"{lake.table(table)}/{path}" for path in files))
-    day = F.regexp_extract("_metadata.file_path", f"{table.partition_by}=([0-9-]+)", 1).cast("date")
+    day = F.regexp_extract("_metadata.file_path", f".*/{table.partition_by}=([0-9-]+)/", 1).cast("date")
     return rows.withColumn(str(table.partition_by), day).select(*table.column_names)
 
 
-def append_once(rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
-    """Append a batch's rows; the same (query_id, batch_id) again is skipped."""
-    _commit_once(rows, lake, table, query_id, batch_id)
+def append_once(
+    rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int, lock: HeldLock, row_count: int,
+) -> None:
+    """Append a batch's rows, which are so many; the same (query_id, batch_id) again is skipped."""
+    _commit_once(rows, lake, table, query_id, batch_id, lock, row_count=row_count)
 
 
 def replace_days_once(
-    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], query_id: str, batch_id: int,
+    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], query_id: str, batch_id: int, lock: HeldLock,
 ) -> None:
     """Replace whole partitions by a batch's rows, in one commit; the same (query_id, batch_id) again is skipped."""
-    _commit_once(rows, lake, table, query_id, batch_id, days)
+    _commit_once(rows, lake, table, query_id, batch_id, lock, days=days)
 
 
-def replace_days(rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int]) -> None:
+def replace_days(
+    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int], lock: HeldLock,
+) -> None:
     """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
     mark = uuid.uuid4().hex
     properties = CommitProperties({"userMetadata": json.dumps({**metadata, "commit": mark})})
-    commit_files(lake, table, _write_files(rows, lake, table), days, properties)
+    delta = open_table(lake, table)
+    commit_files(lake, table, delta, _write_files(rows, lake, table), properties, lock, days=days)
     confirm_commit(lake, table, mark)
 
 
@@ -163,11 +169,13 @@ def days_predicate(table: Table, days: Sequence[date]) -> str:
 
 
 def _commit_once(
-    rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int, days: Sequence[date] | None = None,
+    rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int, lock: HeldLock,
+    days: Sequence[date] | None = None, row_count: int | None = None,
 ) -> None:
-    if not has_transaction(lake, table, query_id, batch_id):
+    delta = open_unless_done(lake, table, query_id, batch_id)
+    if delta is not None:
         properties = CommitProperties(app_transactions=[Transaction(query_id, batch_id)])
-        commit_files(lake, table, _write_files(rows, lake, table), days, properties)
+        commit_files(lake, table, delta, _write_files(rows, lake, table), properties, lock, days, row_count)
     confirm_transaction(lake, table, query_id, batch_id)
 
 
@@ -180,5 +188,8 @@ def _write_files(rows: DataFrame, lake: Lake, table: Table) -> str:
     else:
         # Without it each task writes a file into each day. Adaptive execution splits a day that is too large for one.
         writer = selected.hint("rebalance", table.partition_by).write.partitionBy(table.partition_by)
-    writer.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false").parquet(f"{lake.table(table)}/{folder}")
+    # The committer's first algorithm: a task that fails half-way leaves no file where the others' are.
+    committer = {"marksuccessfuljobs": "false", "algorithm.version": "1"}
+    options = {f"mapreduce.fileoutputcommitter.{name}": value for name, value in committer.items()}
+    writer.options(**options).parquet(f"{lake.table(table)}/{folder}")
     return folder

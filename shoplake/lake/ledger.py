@@ -50,8 +50,8 @@ class BrokenOff:
     until: dict[int, int]
 
 
-def find_broken_off(lake: Lake) -> list[BrokenOff]:
-    """Find the batches that died between bronze and their ledger row; there is at most one of an origin."""
+def find_broken_off(lake: Lake) -> dict[str, BrokenOff]:
+    """Find the batches that died between bronze and their ledger row, by their origin, which has at most one."""
     with connect_duckdb(lake) as lake_sql:
         rows = lake_sql.execute(
             f"""
@@ -62,8 +62,8 @@ def find_broken_off(lake: Lake) -> list[BrokenOff]:
             ) GROUP BY query_id, batch_id, origin ORDER BY ALL
             """,  # noqa: S608 - names of the contract
         ).fetchall()
-    return [BrokenOff(query_id, batch_id, origin, count, dict(zip(parts, until, strict=True)))
-            for query_id, batch_id, origin, count, parts, until in rows]
+    return {origin: BrokenOff(query_id, batch_id, origin, count, dict(zip(parts, until, strict=True)))
+            for query_id, batch_id, origin, count, parts, until in reversed(rows)}
 
 
 def count_rows(lake: Lake) -> dict[str, int]:
@@ -99,7 +99,8 @@ def _read_rows(lake: Lake) -> list[dict[str, Any]]:
     columns = ["query_id", "batch_id", "origin", "ranges"]
     with delta_errors(lake):
         files = {(lake.root, file.path): file for file in scan_table(lake, LEDGER).get_fragments()}
-        rows = {place: _READ.get(place) or file.to_table(columns=columns).to_pylist() for place, file in files.items()}
+        rows = {place: _READ[place] if place in _READ else file.to_table(columns=columns).to_pylist()
+                for place, file in files.items()}
     for place in list(_READ):
         if place[0] == lake.root and place not in rows:
             _READ.pop(place, None)

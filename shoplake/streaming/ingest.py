@@ -54,7 +54,7 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
     """Take a batch into bronze, silver, duplicates, quarantine and live windows, and write its ledger row last.
 
     Idempotent: the same batch again, from wherever an earlier try broke off, gives the same tables and the same ledger
-    row. Holds the lake's `ingest` lock.
+    row (but for how long this try took). Holds the lake's `ingest` lock.
 
     Args:
         records: partition, offset, key, value, headers, timestamp; read once.
@@ -68,8 +68,8 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
         LockError: another writer held the lock for lake.lock_timeout.
     """
     rules = event_rules(settings.quality, settings.shop)
+    started = time.monotonic()
     with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
-        started = time.monotonic()
         located = _with_coordinates(records, batch)
         judged = judge_events(parse_records(located, settings.shop), rules).persist()
         try:
@@ -94,8 +94,8 @@ def _ingest_judged(
     _check_continues(parts, batch, lake)
     dates = sorted({day for part in parts for day in part["dates"]})
     bronze = judged.withColumn("ingest_date", F.to_date("timestamp"))
-    lock.check()
-    append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id)
+    records = sum(part["rows"] for part in parts)
+    append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id, lock, records)
 
     known = read_days(judged.sparkSession, lake, SILVER_EVENTS, dates)
     verdicts = assign_verdicts(judged, known)
@@ -104,12 +104,11 @@ def _ingest_judged(
     row = _ledger_row(batch, parts, counts, rules)
     for verdict, table in _PLACES:
         if counts[verdict]:
-            lock.check()
-            append_once(verdicts.filter(F.col("verdict") == verdict), lake, table, batch.query_id, batch.batch_id)
+            append_once(verdicts.filter(F.col("verdict") == verdict), lake, table, batch.query_id, batch.batch_id, lock,
+                        counts[verdict])
     accepted = verdicts.filter(F.col("verdict") == SILVER)
     for live in LIVE_WINDOWS if counts["window_dates"] else ():
-        lock.check()
-        _add_to_live_table(accepted, live, counts["window_dates"], batch, lake)
+        _add_to_live_table(accepted, live, counts["window_dates"], batch, lake, lock)
     return row
 
 
@@ -205,8 +204,8 @@ def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_to_live_table(
-    accepted: DataFrame, live: LiveWindow, days: Sequence[date], batch: Batch, lake: Lake,
+    accepted: DataFrame, live: LiveWindow, days: Sequence[date], batch: Batch, lake: Lake, lock: HeldLock,
 ) -> None:
     current = read_days(accepted.sparkSession, lake, live.table, days)
     rows = add_windows(current, revenue_by_window(accepted, live), live)
-    replace_days_once(rows, lake, live.table, days, batch.query_id, batch.batch_id)
+    replace_days_once(rows, lake, live.table, days, batch.query_id, batch.batch_id, lock)
