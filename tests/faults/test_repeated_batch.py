@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from table_rows import read_rows
 
 from shoplake.batch import build
 from shoplake.batch.build import GOLD_BUILDS, build_gold_table
@@ -54,7 +55,7 @@ def two_batches(spark: "SparkSession") -> list[tuple[Batch, "DataFrame"]]:
 
 
 def lake_rows(lake: Lake) -> dict[str, list[str]]:
-    return {table.name: sorted(map(repr, read_table(lake, table).to_pylist())) for table in INGEST_TABLES}
+    return read_rows(lake, INGEST_TABLES)
 
 
 class Crash(Exception):
@@ -146,8 +147,8 @@ def test_a_batch_that_loses_its_lock_commits_nothing_more_and_ends_the_same_when
         def announce_ready(self) -> None:
             raise NotImplementedError
 
-    def note(rows: "DataFrame", lake: Lake, table: Table, query_id: str, batch_id: int) -> None:
-        write(rows, lake, table, query_id, batch_id)
+    def note(rows: "DataFrame", lake: Lake, table: Table, *rest: Any) -> None:
+        write(rows, lake, table, *rest)
         commits.append(table.name)
 
     batch, records = two_batches(spark)[1]

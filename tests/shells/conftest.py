@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from table_rows import read_rows
 
 from shoplake.contract.tables import TABLES
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import read_table, table_exists
 from shoplake.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def lake_of_four(_lake_of_four: Lake, data_dir: Path) -> Lake:
 @pytest.fixture
 def rows_of_four(_lake_of_four: Lake) -> Rows:
     """Give the rows of every table of an undisturbed lake with all four batches."""
-    return all_rows(_lake_of_four)
+    return read_rows(_lake_of_four, TABLES)
 
 
 @pytest.fixture(scope="session")
@@ -149,11 +149,4 @@ def take_in(spark: "SparkSession") -> Callable[[Lake, int], None]:
 @pytest.fixture(scope="session")
 def rows_of() -> Callable[[Lake], Rows]:
     """Give `rows_of(lake)`: every row of every table that it has, sorted, read by delta-rs."""
-    return all_rows
-
-
-def all_rows(lake: Lake) -> Rows:
-    """Read every table, but for how long a batch took."""
-    columns = {table: [name for name in table.column_names if name != "batch_seconds"] for table in TABLES}
-    return {table.name: sorted(map(repr, read_table(lake, table, columns[table]).to_pylist()))
-            for table in TABLES if table_exists(lake, table)}
+    return lambda lake: read_rows(lake, TABLES)
