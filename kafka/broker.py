@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shoplake import embedded_broker, outcome, processes
+from shoplake import embedded_broker, outcome, processes, topics
 from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.processes import ServerState
@@ -226,7 +226,7 @@ def _list_topics(address: str, timeout: float) -> list[str] | None:
 
 
 def _create_topics(address: str, timeout: int) -> list[str]:
-    """Create the topics that the broker lacks, each with the broker's own number of copies; give their names."""
+    """Create what topics the broker lacks, with its own number of copies, wait until it serves all; give their names."""
     import yaml
     from kafka.admin import KafkaAdminClient, NewTopic
 
@@ -238,6 +238,9 @@ def _create_topics(address: str, timeout: int) -> list[str]:
                    for name, topic in wanted.items() if name not in existing]
         if missing:
             client.create_topics(missing, timeout_ms=timeout * 1000, wait_for_metadata=True)
+        deadline = time.monotonic() + timeout
+        while not topics.have_leaders(client, wanted) and time.monotonic() < deadline:
+            time.sleep(0.1)
         return [topic.name for topic in missing]
     finally:
         client.close()

@@ -1,5 +1,6 @@
 """A topic as its broker knows it, and how far the lake is behind it."""
 
+from collections.abc import Collection
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,17 @@ def look_up_topic(kafka: Any, settings: Settings, timeout: float | None = None) 
     except kafka.errors.KafkaError as error:
         raise _no_answer(settings, timeout or settings.kafka.delivery_timeout, error) from error
     return Topic(name, str(known[name]["topic_id"]), ends)
+
+
+def have_leaders(admin: Any, names: Collection[str]) -> bool:
+    """Tell whether the broker serves every partition of the topics: one that has just started may not yet.
+
+    Args:
+        admin: kafka-python's KafkaAdminClient.
+    """
+    parts = [topic["partitions"] for topic in admin.describe_topics(list(names))]
+    return len(parts) == len(names) and all(of_topic and all(part["leader_id"] >= 0 for part in of_topic)
+                                            for of_topic in parts)
 
 
 def find_topic(kafka: Any, settings: Settings) -> Topic | None:
