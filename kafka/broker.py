@@ -226,7 +226,7 @@ def _list_topics(address: str, timeout: float) -> list[str] | None:
 
 
 def _create_topics(address: str, timeout: int) -> list[str]:
-    """Create what topics the broker lacks, with its own number of copies, wait until it serves all; give their names."""
+    """Create the topics that the broker lacks, with its own number of copies; give their names once it serves all."""
     import yaml
     from kafka.admin import KafkaAdminClient, NewTopic
 
