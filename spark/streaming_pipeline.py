@@ -214,10 +214,6 @@ def batch_writer(
     from shoplake.streaming.checkpoint import find_query_id
     from shoplake.streaming.ingest import Batch, ingest_batch
 
-    def find_ends() -> dict[int, int] | None:
-        now = find_topic(kafka, settings)
-        return now.ends if now and now.id == topic.id else None
-
     def write_batch(records: "DataFrame", batch_id: int) -> None:
         # Spark turns it off for a stream's own plan, which keeps state; a batch's tables are plain and gain from it.
         records.sparkSession.conf.set("spark.sql.adaptive.enabled", "true")
@@ -226,7 +222,8 @@ def batch_writer(
             query_id = find_query_id(lake, QUERY)
             if query_id is None:
                 raise SourceError(f"the checkpoint {lake.checkpoint(QUERY)} vanished under the running query")
-            row = ingest_batch(records, Batch(query_id, batch_id, topic.id, topic.name, find_ends), lake, settings)
+            batch = Batch(query_id, batch_id, topic.id, topic.name, lambda: find_topic(kafka, settings))
+            row = ingest_batch(records, batch, lake, settings)
         except Exception as error:
             failures.append(error)
             raise

@@ -73,11 +73,14 @@ def open_table(lake: Lake, table: Table, version: int | None = None) -> DeltaTab
 
 def scan_table(lake: Lake, table: Table, version: int | None = None) -> ds.Dataset:
     """Open a table's rows as an Arrow dataset, which is read when it is asked."""
+    with delta_errors(lake):
+        return open_table(lake, table, version).to_pyarrow_dataset(filesystem=_local_files(lake, table))
+
+
+def _local_files(lake: Lake, table: Table) -> fs.FileSystem | None:
     # delta-rs brings a file system that is written in Python: Arrow's threads call it even while the interpreter ends,
     # which aborts the process now and then. A local lake needs none.
-    local = fs.SubTreeFileSystem(lake.table(table), fs.LocalFileSystem()) if lake.is_local else None
-    with delta_errors(lake):
-        return open_table(lake, table, version).to_pyarrow_dataset(filesystem=local)
+    return fs.SubTreeFileSystem(lake.table(table), fs.LocalFileSystem()) if lake.is_local else None
 
 
 def table_exists(lake: Lake, table: Table) -> bool:
@@ -165,7 +168,8 @@ def commit_files(
     """
     filters: Any = None if days is None else [(table.partition_by, "in", [day.isoformat() for day in days])]
     with delta_errors(lake):
-        files = _open_folder(lake, delta, table)
+        files = _local_files(lake, table) or fs.PyFileSystem(
+            DeltaStorageHandler.from_table(delta._table, storage_options(lake)))
         found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
         footers = {file.path: (file, pq.read_metadata(file.path, filesystem=files)) for file in found if _is_data(file)}
         added: list[Any] = [_describe_file(file, footer, table) for file, footer in footers.values()]
@@ -184,12 +188,6 @@ def commit_files(
 def _is_data(file: fs.FileInfo) -> bool:
     """Tell a file of an ended task from one that lies in a committer's own folder."""
     return file.path.endswith(".parquet") and not any(part.startswith(("_", ".")) for part in file.path.split("/"))
-
-
-def _open_folder(lake: Lake, delta: DeltaTable, table: Table) -> fs.FileSystem:
-    if lake.is_local:
-        return fs.SubTreeFileSystem(lake.table(table), fs.LocalFileSystem())
-    return fs.PyFileSystem(DeltaStorageHandler.from_table(delta._table, storage_options(lake)))
 
 
 def _describe_file(file: fs.FileInfo, footer: pq.FileMetaData, table: Table) -> AddAction:

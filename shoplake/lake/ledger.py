@@ -50,20 +50,21 @@ class BrokenOff:
     until: dict[int, int]
 
 
-def find_broken_off(lake: Lake) -> dict[str, BrokenOff]:
-    """Find the batches that died between bronze and their ledger row, by their origin, which has at most one."""
+def find_broken_off(lake: Lake, origin: str | None = None) -> list[BrokenOff]:
+    """Find the batches that died between bronze and their ledger row, of all origins or of one; it has at most one."""
     with connect_duckdb(lake) as lake_sql:
         rows = lake_sql.execute(
             f"""
             SELECT query_id, batch_id, origin, sum(row_count)::BIGINT, list("partition"), list(until) FROM (
               SELECT query_id, batch_id, origin, "partition", max("offset") + 1 AS until, count(*) AS row_count
               FROM ({select_table(lake_sql, lake, BRONZE_EVENTS)})
-              ANTI JOIN ({select_table(lake_sql, lake, LEDGER)}) USING (query_id, batch_id) GROUP BY ALL
+              ANTI JOIN ({select_table(lake_sql, lake, LEDGER)}) USING (query_id, batch_id)
+              WHERE origin = $origin OR $origin IS NULL GROUP BY ALL
             ) GROUP BY query_id, batch_id, origin ORDER BY ALL
             """,  # noqa: S608 - names of the contract
-        ).fetchall()
-    return {origin: BrokenOff(query_id, batch_id, origin, count, dict(zip(parts, until, strict=True)))
-            for query_id, batch_id, origin, count, parts, until in reversed(rows)}
+            {"origin": origin}).fetchall()
+    return [BrokenOff(query_id, batch_id, origin, count, dict(zip(parts, until, strict=True)))
+            for query_id, batch_id, origin, count, parts, until in rows]
 
 
 def count_rows(lake: Lake) -> dict[str, int]:

@@ -186,7 +186,7 @@ def find_losses(lake: Lake, table: Table) -> str | None:
 
 def find_unfinished(lake: Lake) -> list[BrokenOff]:
     """Find the stream's batches that broke off; a file's are repeated by its own command."""
-    return [batch for batch in find_broken_off(lake).values() if batch.query_id != batch.origin]
+    return [batch for batch in find_broken_off(lake) if batch.query_id != batch.origin]
 
 
 def find_origins(lake: Lake, query_id: str) -> set[str]:

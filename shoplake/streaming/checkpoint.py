@@ -50,7 +50,7 @@ def check_checkpoint(lake: Lake, query: str, topic: Topic) -> None:
             f"is {topic.id}: it was made anew, or kafka.topic changed. Nothing was read. Set kafka.topic back; "
             "or begin the new topic beside what the old one brought: python utils/repair.py --topic"
         )
-    broken_off = find_broken_off(lake).get(topic.id)
+    broken_off = next(iter(find_broken_off(lake, topic.id)), None)
     if broken_off and broken_off.query_id != query_id:
         raise SourceError(
             f"batch {broken_off.batch_id} of the query {broken_off.query_id} broke off before its ledger row, and the "

@@ -32,7 +32,7 @@ def ingest_file(
     if done:
         LOG.info("%s: %d records are in the ledger already", source, done)
         next(islice(rest, done, done), None)
-    broken_off = find_broken_off(lake).get(sha256)
+    broken_off = next(iter(find_broken_off(lake, sha256)), None)
     size = broken_off.until[_PARTITION] - done if broken_off else settings.spark.file_chunk_rows
     batch_id = count_batches(lake, sha256)
     while chunk := list(islice(rest, size)):

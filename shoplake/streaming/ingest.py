@@ -1,7 +1,7 @@
 """One micro-batch, from raw records to the ledger row; a stream's batch and a file's chunk go the same way."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -29,6 +29,7 @@ from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign
 from shoplake.streaming.parse import parse_records
 from shoplake.streaming.validate import breaks, judge_events
 from shoplake.streaming.windows import add_windows, is_sale, revenue_by_window
+from shoplake.topics import Topic
 
 INGEST_TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, *(live.table for live in LIVE_WINDOWS), LEDGER,
@@ -40,14 +41,14 @@ _PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE,
 class Batch:
     """A micro-batch's identity, and where its records come from.
 
-    `find_ends` asks the broker where each of the topic's partitions ends now; None for what is no topic.
+    `find_topic` looks at the topic as it is now; None for what is no topic.
     """
 
     query_id: str
     batch_id: int
     origin: str
     topic: str
-    find_ends: Callable[[], Mapping[int, int] | None] | None = None
+    find_topic: Callable[[], Topic | None] | None = None
 
 
 def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Settings) -> dict[str, Any]:
@@ -189,12 +190,12 @@ def _ledger_row(
 
 
 def _count_waiting(batch: Batch, row: dict[str, Any], lake: Lake) -> int | None:
-    ends = batch.find_ends() if batch.find_ends else None
-    if ends is None:
+    topic = batch.find_topic() if batch.find_topic else None
+    if topic is None or topic.id != batch.origin:
         return None
     taken = {part["partition"]: part["until_offset"] for part in row["ranges"]}
     until: dict[int, int] = ingested_until(lake, batch.origin) | taken
-    return sum(max(0, end - until.get(part, 0)) for part, end in ends.items())
+    return sum(topic.lag_behind(until).values())
 
 
 def _rule_counts(rule: Rule, counts: dict[str, Any]) -> dict[str, Any]:

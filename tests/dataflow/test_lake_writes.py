@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 MONDAY, TUESDAY, WEDNESDAY = (date(2026, 3, day) for day in (2, 3, 4))
+Facts = set[tuple[date, str]]
+
+
 class Held:
     """A lock that was not lost."""
 
@@ -37,7 +40,6 @@ class Held:
 
 
 LOCK = Held()
-Facts = set[tuple[date, str]]
 
 
 @pytest.fixture
