@@ -57,15 +57,16 @@ def build_with_duckdb(silver: str) -> Iterator[tuple[str, Any]]:
                       for name in ("order_count", *LINES, *INTEREST, "event_count", "late_count"))
     connection.execute(f"CREATE TABLE categories AS SELECT event_date, category, {measures(SALES)} FROM events "
                        "GROUP BY ALL")
-    # Growth in whole millionths, so that no amount passes through a float.
+    # Growth as NUMERIC has it, to nine decimals and then to six, in whole numbers: no amount passes through a float.
     for name, sql in (
         ("daily_sales", f"""SELECT event_date, product_id, arg_max(category, (event_time, event_id)) AS category,
             {measures({**SALES, **INTEREST})} FROM events GROUP BY ALL"""),
         ("category_revenue", """SELECT today.*, before.net_amount AS net_amount_week_before,
             CAST(CASE WHEN before.net_amount > 0 THEN sign(today.net_amount - before.net_amount) * (
-              (2000000 * CAST(abs(today.net_amount - before.net_amount) * 10000 AS HUGEINT)
+              ((2000000000 * CAST(abs(today.net_amount - before.net_amount) * 10000 AS HUGEINT)
                + CAST(before.net_amount * 10000 AS HUGEINT)) // (2 * CAST(before.net_amount * 10000 AS HUGEINT))
-            ) END AS DECIMAL(28,6)) / 1000000 AS growth FROM categories AS today LEFT JOIN categories AS before
+               + 500) // 1000) END AS DECIMAL(28,6)) / 1000000 AS growth
+            FROM categories AS today LEFT JOIN categories AS before
             ON before.category = today.category AND before.event_date = today.event_date - 7"""),
         ("daily_sales_summary", f"""SELECT event_date, {again}, count(*) AS visitor_count, count_if(line_count > 0)
             AS buyer_count FROM users GROUP BY ALL"""),
@@ -122,14 +123,14 @@ def build_with_polars(silver: str) -> Iterator[tuple[str, Any]]:
 
 
 def growth(rows: pl.DataFrame) -> pl.Series:
-    """Compute growth exactly, in whole millionths, halves away from zero."""
+    """Compute growth as NUMERIC has it: to nine decimals, then to six, halves away from zero."""
     grown: list[Any] = []
     for net, base in rows.select("net_amount", "net_amount_week_before").iter_rows():
         if base is None or base <= 0:
             grown.append(None)
             continue
         part, whole = int(abs(net - base).scaleb(4)), int(base.scaleb(4))
-        millionths = (2_000_000 * part + whole) // (2 * whole)
+        millionths = ((2_000_000_000 * part + whole) // (2 * whole) + 500) // 1000
         grown.append(millionths if net >= base else -millionths)
     return pl.Series("net_growth_week", grown, pl.Int64).cast(pl.Decimal(28, 0)).cast(pl.Decimal(28, 6)) / 1_000_000
 

@@ -27,7 +27,8 @@ def days_to_read(built: Iterable[date]) -> set[date]:
 def build_category_revenue(events: DataFrame) -> DataFrame:
     """Sum rows of silver.events to one row for each event_date and category, with the growth over a week.
 
-    Growth is rounded half away from zero to 6 digits, and NULL where the category sold nothing a week before.
+    Growth is what sql/category_growth.sql gives: a NUMERIC quotient, which has 9 decimals, rounded to 6, halves away
+    from zero both times. NULL where the category sold nothing a week before.
     """
     days = events.groupBy("event_date", "category").agg(*(F.expr(sql).alias(name) for name, sql in SALES.items()))
     before = days.select(
@@ -36,6 +37,6 @@ def build_category_revenue(events: DataFrame) -> DataFrame:
     )
     growth = F.expr(
         "CASE WHEN net_amount_week_before > 0 THEN "
-        f"CAST(ROUND((net_amount - net_amount_week_before) / net_amount_week_before, 6) AS {GROWTH}) END"
+        f"CAST(ROUND(ROUND((net_amount - net_amount_week_before) / net_amount_week_before, 9), 6) AS {GROWTH}) END"
     )
     return days.join(before, on=["event_date", "category"], how="left").withColumn("net_growth_week", growth)

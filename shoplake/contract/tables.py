@@ -183,8 +183,8 @@ CATEGORY_REVENUE = Table(
     (_EVENT_DATE, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES,
      Column("net_amount_week_before", AMOUNT, "net_amount seven days before", nullable=True, privacy="public"),
      Column("net_growth_week", GROWTH,
-            "(net_amount - net_amount_week_before) / net_amount_week_before; NULL unless that base is above 0",
-            nullable=True, privacy="public")),
+            "(net_amount - net_amount_week_before) / net_amount_week_before as NUMERIC, to 6 decimals; NULL unless "
+            "that base is above 0", nullable=True, privacy="public")),
     partition_by="event_date", cluster_by=("category",), served=True,
     writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
 )

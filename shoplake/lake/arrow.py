@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
@@ -25,6 +25,7 @@ from shoplake.lake.locks import HeldLock
 
 _NEWEST = 5  # the commits among which ours is, under the table's lock: others can only have maintained the table
 _NO_DAY = "__HIVE_DEFAULT_PARTITION__"  # Spark's folder of the rows without one
+_REPAIR = "Whether a file of a table's log was cut short says: python utils/repair.py --table <layer.table>"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -47,22 +48,25 @@ def storage_options(lake: Lake) -> dict[str, str] | None:
 
 @contextmanager
 def delta_errors(lake: Lake) -> Iterator[None]:
-    """Turn what delta-rs raises of a bucket inside the block into one message; a local lake's errors stay.
+    """Turn what delta-rs raises inside the block into one message; errors of the local disk itself stay.
 
     Raises:
         ConfigError: no such bucket, or a right is missing.
-        StorageError: Cloud Storage does not answer, or not as it should.
+        StorageError: a table's log cannot be read, another writer's commit was in the way, or Cloud Storage does not
+            answer as it should.
     """
     try:
         yield
     except TableNotFoundError:
         raise
     except (DeltaError, OSError) as error:
-        if lake.is_local:
+        if lake.is_local and isinstance(error, OSError):
             raise
-        check_access(lake)  # says better what is wrong
+        if not lake.is_local:
+            check_access(lake)  # says better what is wrong
         lines = [_ANSI.sub("", line).strip(" ↳") for line in str(error).splitlines()]
-        raise StorageError(f"{lake.root}: {'; '.join(filter(None, lines))[:500]}") from error
+        advice = f". {_REPAIR}" if lake.is_local and not isinstance(error, CommitFailedError) else ""
+        raise StorageError(f"{lake.root}: {'; '.join(filter(None, lines))[:500]}{advice}") from error
 
 
 def open_table(lake: Lake, table: Table, version: int | None = None) -> DeltaTable:

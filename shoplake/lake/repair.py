@@ -30,6 +30,7 @@ from shoplake.lake.ledger import BrokenOff, find_broken_off
 from shoplake.lake.sql import connect_duckdb, select_table
 
 POINTER = "_last_checkpoint"
+_ANY_VERSION = "[0-9]" * 20
 _VERSION = re.compile(r"^(\d{20})\.(json$|checkpoint\..*)")
 # What the ledger counts of each place.
 _COUNTED = {BRONZE_EVENTS: "bronze_count", SILVER_EVENTS: "silver_count", SILVER_DUPLICATES: "duplicate_count",
@@ -78,7 +79,7 @@ def inspect_log(folder: Path) -> LogState:
         if match is None:
             continue
         version, is_entry = int(match[1]), match[2] == "json"
-        is_good = _is_json_lines(file) if file.suffix == ".json" else _is_parquet(file)
+        is_good = _is_whole(file)
         if is_entry:
             entries[version] = is_good
         elif is_good:
@@ -94,19 +95,25 @@ def inspect_log(folder: Path) -> LogState:
     return LogState(newest, tuple(broken), covered, missing)
 
 
-def find_cut_entry(lake: Lake, tables: Iterable[Table]) -> tuple[Table, Path] | None:
-    """Find a table whose newest entry was cut short: read as it is, the table would lack that commit's rows.
+def find_cut_file(lake: Lake, tables: Iterable[Table]) -> tuple[Table, Path] | None:
+    """Find a table whose newest log entry or checkpoint was cut short.
 
-    Of a local lake; an object of a bucket is there whole or not at all. Only the newest entry is read, so it is cheap.
+    Without the entry's end the table would lack that commit's rows; without the checkpoint nobody can open it. Of a
+    local lake: an object of a bucket is there whole or not at all. Only the newest files are read, so it is cheap.
     """
     if not lake.is_local:
         return None
     for table in tables:
-        entries = (Path(lake.table(table)) / "_delta_log").glob(f"{'[0-9]' * 20}.json")
-        newest = max(entries, default=None)
-        if newest is not None and not _is_json_lines(newest):
-            return table, newest
+        log = Path(lake.table(table)) / "_delta_log"
+        for pattern, is_whole in ((f"{_ANY_VERSION}.json", _is_json_lines), (f"{_ANY_VERSION}.checkpoint*", _is_whole)):
+            newest = max(log.glob(pattern), default=None)
+            if newest is not None and not is_whole(newest):
+                return table, newest
     return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    return _is_json_lines(checkpoint) if checkpoint.suffix == ".json" else _is_parquet(checkpoint)
 
 
 def _is_json_lines(file: Path) -> bool:

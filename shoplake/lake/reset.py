@@ -6,10 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deltalake.exceptions import DeltaError
-
 from shoplake.contract.tables import TABLES
-from shoplake.errors import ConfigError
+from shoplake.errors import ConfigError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.partitions import read_state
 
@@ -44,7 +42,7 @@ def plan_reset(lake: Lake, is_whole: bool) -> ResetPlan:
 def _count_rows(lake: Lake) -> dict[str, int]:
     counts = {}
     for table in TABLES:
-        with suppress(DeltaError, OSError):  # a table that cannot be read is deleted like the others
+        with suppress(StorageError, OSError):  # a table that cannot be read is deleted like the others
             if state := read_state(lake, table):
                 counts[table.name] = state.row_count
     return counts

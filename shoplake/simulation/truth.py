@@ -10,8 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
-from fractions import Fraction
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +197,12 @@ def money(amount: Decimal) -> str:
 
 
 def growth(amount: Decimal, base: Decimal | None) -> str | None:
-    """Give (amount - base) / base with six decimals, halves away from zero; None unless the base is above 0."""
+    """Give (amount - base) / base with six decimals, as NUMERIC has it; None unless the base is above 0.
+
+    A NUMERIC quotient has nine decimals, so it is rounded twice: to nine and then to six, halves away from zero.
+    """
     if base is None or base <= 0:
         return None
-    millionths = (Fraction(amount) - Fraction(base)) / Fraction(base) * 10**6
-    rounded = (abs(millionths.numerator) * 2 + millionths.denominator) // (2 * millionths.denominator)
-    return f"{Decimal(rounded if millionths >= 0 else -rounded).scaleb(-6):.6f}"
+    with localcontext(prec=60, rounding=ROUND_HALF_UP):
+        quotient = ((amount - base) / base).quantize(Decimal("1e-9"))
+        return f"{quotient.quantize(Decimal('1e-6')) + 0:f}"  # no -0.000000

@@ -6,7 +6,7 @@ from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.files import read_bytes
 from shoplake.lake.ledger import find_broken_off, origins_of
-from shoplake.lake.repair import find_cut_entry
+from shoplake.lake.repair import find_cut_file
 from shoplake.streaming.ingest import INGEST_TABLES
 from shoplake.topics import Topic
 
@@ -31,16 +31,16 @@ def find_query_id(lake: Lake, query: str) -> str | None:
 def check_checkpoint(lake: Lake, query: str, topic: Topic) -> None:
     """Refuse to go on where rows would go missing or double.
 
-    That is: a table whose newest log entry was cut short, a checkpoint of another topic, and a lake whose broken-off
-    batch no checkpoint will repeat.
+    That is: a table whose newest log entry or checkpoint was cut short, a checkpoint of another topic, and a lake whose
+    broken-off batch no checkpoint will repeat.
 
     Raises:
         SourceError: one of the three; nothing was read.
     """
-    cut = find_cut_entry(lake, INGEST_TABLES)
+    cut = find_cut_file(lake, INGEST_TABLES)
     if cut:
-        raise SourceError(f"the newest entry of {cut[0].name}'s log was cut short: {cut[1]}. Its rows would be missing "
-                          f"without a word, so nothing was read. Run: python utils/repair.py --table {cut[0].name}")
+        raise SourceError(f"a file of {cut[0].name}'s log was cut short: {cut[1]}. Nothing was read, as rows could be "
+                          f"missing without a word. Run: python utils/repair.py --table {cut[0].name}")
     place = lake.checkpoint(query)
     query_id = find_query_id(lake, query)
     strangers = origins_of(lake, query_id) - {topic.id} if query_id else set()

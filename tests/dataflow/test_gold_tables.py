@@ -1,9 +1,10 @@
-"""The daily summary and the customers' days at their edges: what is one order, who is a guest, what is no sale."""
+"""Gold at its edges: what is one order, who is a guest, what is no sale, and the last digit of a growth."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from shoplake.batch.category_revenue import build_category_revenue
 from shoplake.batch.customer_daily_sales import build_customer_daily_sales
 from shoplake.batch.daily_sales_summary import build_daily_sales_summary
 from shoplake.contract.render import spark_schema
@@ -48,12 +49,12 @@ SUMMARY = [
 ]
 
 
-def silver(spark: "SparkSession") -> "DataFrame":
+def silver(spark: "SparkSession", events: list[tuple[Any, ...]]) -> "DataFrame":
     rows = [
         {"event_date": day, "user_id": user, "event_type": event_type, "order_id": order_id, "event_time": moment,
          "price": Decimal(price), "quantity": quantity, "is_guest": is_guest, "is_late": is_late,
          "product_id": f"p{number}", "category": "c", "event_id": str(number)}
-        for number, (day, user, event_type, order_id, moment, price, quantity, is_guest, is_late) in enumerate(EVENTS)
+        for number, (day, user, event_type, order_id, moment, price, quantity, is_guest, is_late) in enumerate(events)
     ]
     return spark.createDataFrame([{**dict.fromkeys(SILVER_EVENTS.column_names), **row} for row in rows],
                                  spark_schema(SILVER_EVENTS))
@@ -67,10 +68,18 @@ def rows_of(frame: "DataFrame", table: Table) -> list[tuple[Any, ...]]:
 
 
 def test_an_order_is_counted_once_and_a_guest_is_none_with_an_account(spark: "SparkSession") -> None:
-    assert rows_of(build_customer_daily_sales(silver(spark)), CUSTOMER_DAILY_SALES) == CUSTOMERS
+    assert rows_of(build_customer_daily_sales(silver(spark, EVENTS)), CUSTOMER_DAILY_SALES) == CUSTOMERS
 
 
 def test_the_summary_adds_up_the_customers_and_counts_who_came(spark: "SparkSession") -> None:
-    assert rows_of(build_daily_sales_summary(silver(spark)), DAILY_SALES_SUMMARY) == SUMMARY
+    assert rows_of(build_daily_sales_summary(silver(spark, EVENTS)), DAILY_SALES_SUMMARY) == SUMMARY
     for position in (1, 2, 3):  # orders, lines, units are those of the customers
         assert sum(row[position] for row in SUMMARY) == sum(row[position + 2] for row in CUSTOMERS)
+
+
+def test_growth_has_the_digits_of_a_numeric_quotient(spark: "SparkSession") -> None:
+    """-0.2734054997 is -0.273405500 with the nine decimals that BigQuery's NUMERIC keeps, and so -0.273406 with six."""
+    events = [(DAY + timedelta(days=7 * week), "a", ORDER, "o", NOON, price, 1, False, False)
+              for week, price in enumerate(("15593.4782", "11330.1355", "11330.1350"))]
+    grown = build_category_revenue(silver(spark, events)).orderBy("event_date").collect()
+    assert [str(row["net_growth_week"]) for row in grown] == ["None", "-0.273406", "0.000000"]

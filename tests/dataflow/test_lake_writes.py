@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from shoplake.contract.columns import Column
 from shoplake.contract.render import spark_schema
@@ -173,13 +172,13 @@ def test_a_commit_is_refused_when_another_of_the_same_batch_or_days_came_in_betw
 
     monday = rows(spark, {(MONDAY, "toys")})
     monkeypatch.setattr(delta, "_write_files", overtaken_by(lambda: append(monday, lake, 0)))
-    with pytest.raises(DeltaError, match=r"[Cc]oncurrent"):
+    with pytest.raises(StorageError, match=r"[Cc]oncurrent"):
         append(monday, lake, 0)
     assert held(lake) == {(MONDAY, "toys")}
     newer = rows(spark, {(MONDAY, "books")})
     monkeypatch.setattr(delta, "_write_files", overtaken_by(
         lambda: replace_days(newer, lake, CATEGORY_REVENUE, [MONDAY], {}, LOCK)))
-    with pytest.raises(DeltaError, match="concurrent"):
+    with pytest.raises(StorageError, match="concurrent"):
         replace_days(rows(spark, {(MONDAY, "old")}), lake, CATEGORY_REVENUE, [MONDAY], {}, LOCK)
     assert held(lake) == {(MONDAY, "books")}
 

@@ -123,6 +123,8 @@ def test_category_revenue_adds_up_and_looks_back_seven_days(truth: dict[str, Any
     ("150", "100", "0.500000"), ("50", "100", "-0.500000"), ("0", "3", "-1.000000"), ("4", "3", "0.333333"),
     ("5", "3", "0.666667"), ("1000000.5", "1000000", "0.000001"), ("999999.5", "1000000", "-0.000001"),
     ("10", "0", None), ("10", "-5", None), ("10", None, None), ("7", "7", "0.000000"),
+    ("999999.7", "1000000", "0.000000"),
+    ("11330.1355", "15593.4782", "-0.273406"),  # -0.2734054997 is -0.273405500 with nine decimals
 ])
 def test_growth_rounds_halves_away_from_zero(amount: str, base: str | None, expected: str | None) -> None:
     assert growth(Decimal(amount), None if base is None else Decimal(base)) == expected
