@@ -61,7 +61,7 @@ test: setup  ## Run the tests, on two cores
 test-live: setup  ## Run the tests of the standing platform: Airflow, a killed stream, files, a browser (installs Chromium)
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
 
-test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services as processes, and the DAGs under Composer's own packages
+test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services, the DAGs under Composer's own packages, and a quick benchmark
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m nightly
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in

@@ -12,7 +12,7 @@ from shoplake.settings import PROJECT_ROOT
 RUN = PROJECT_ROOT / "benchmarks" / "run.py"
 
 
-@pytest.mark.faults
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 def test_a_quick_run_compares_equal_and_writes_every_promised_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
