@@ -88,7 +88,7 @@ def stream(arguments: argparse.Namespace) -> int:
                 if not arguments.drain and settings.spark.metrics_port:
                     held.enter_context(serve_metrics(metrics, settings.spark.metrics_port))
                 run_query(settings, lake, driver, topic, trigger, metrics,
-                          lambda query: await_end(query, arguments.stop_after, supervisor))
+                          lambda query: await_end(query, metrics, arguments.stop_after, supervisor))
                 break
     totals = metrics.totals
     report = {"topic": topic.name, "origin": topic.id, **totals}
@@ -173,19 +173,22 @@ def run_query(
 
 
 def await_end(
-    query: "StreamingQuery", stop_after: float | None, supervisor: "Process | None",
+    query: "StreamingQuery", metrics: "StreamMetrics", stop_after: float | None, supervisor: "Process | None",
 ) -> None:
     """Wait until the query ends by itself or is told to stop; then let its batch end, but not for ever.
 
     A batch cut short after all is repeated by the next driver, and its rows are not doubled.
     """
-    deadline = math.inf if stop_after is None else time.monotonic() + stop_after
+    deadline, done = math.inf if stop_after is None else time.monotonic() + stop_after, 0
     while not query.awaitTermination(POLL_SECONDS):
         if supervisor is not None and has_ended(supervisor):
             LOG.warning("the process %d, which supervised this stream, has ended", supervisor.pid)
             supervisor, deadline = None, min(deadline, time.monotonic())
         late_by = time.monotonic() - deadline
-        if late_by >= STREAM_STOP_SECONDS or (late_by >= 0 and not query.status["isTriggerActive"]):
+        if late_by < 0:
+            done = metrics.totals["batches"]
+        # With a backlog the next batch begins at once, and no moment without one is seen.
+        elif late_by >= STREAM_STOP_SECONDS or metrics.totals["batches"] > done or not query.status["isTriggerActive"]:
             LOG.info("stopping as told")
             return
 

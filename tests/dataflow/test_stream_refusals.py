@@ -15,7 +15,7 @@ def test_a_second_driver_is_refused_at_once_and_names_the_holder(
     shells: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with hold_lock(shells.lake, "checkpoint-events", timeout=0):
-        assert shells.run(STREAM) == 1
+        assert shells.run(STREAM, "--stop-after", "20") == 1  # were it not refused, it would end all the same
         assert "held by process" in capsys.readouterr().err
         # nothing is on the topic, so a drain beside the driver has nothing to wait for
         shells.ok(STREAM, "--drain")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 STREAM = "spark/streaming_pipeline.py"
 SECONDS = 30
+EVENTS = 9000  # for a minute and a half: the stream has to start meanwhile
 
 
 class Link:
@@ -115,7 +116,7 @@ def test_a_link_cut_for_half_a_minute(
     door, address = link
     pipeline = make_pipeline(address, KAFKA__DELIVERY_TIMEOUT="120", SPARK__TRIGGER_INTERVAL="1")
     stream = pipeline.start(STREAM, "--stop-after", "3600", log="stream.log")
-    sending = pipeline.start_producing(6000, draw.randrange(2**32), "--delay", "0.005")
+    sending = pipeline.start_producing(EVENTS, draw.randrange(2**32), "--delay", "0.01")
     wait_until(lambda: pipeline.count_offsets() > 250, 600)
     door.cut()
     time.sleep(SECONDS)
@@ -124,8 +125,8 @@ def test_a_link_cut_for_half_a_minute(
     door.mend()
     assert sending.wait(300) == 0, pipeline.tail()
     pipeline.end_producing()
-    assert pipeline.acks.total() == 6000
-    wait_until(lambda: stream.poll() is not None or pipeline.count_offsets() == 6000, 600)
+    assert pipeline.acks.total() == EVENTS
+    wait_until(lambda: stream.poll() is not None or pipeline.count_offsets() == EVENTS, 600)
     print(f"{taken_in} taken in at the cut, {pipeline.count_offsets()} after it; stream: {stream.poll()}")
     assert stream.poll() in (None, 1), pipeline.tail("stream.log")
     pipeline.kill(stream)
