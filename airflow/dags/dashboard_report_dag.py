@@ -3,12 +3,11 @@
 Wiring only: the step runs a shell by its path, as a command.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG
-from shoplake_callbacks import report_failed_run
-from shoplake_steps import GOLD, command, shell_step, step_defaults
+from shoplake_steps import GOLD, command, dag_options, shell_step
 
 from shoplake.settings import load_settings
 
@@ -32,15 +31,9 @@ with DAG(
     "dashboard_report",
     description="The dashboard as one HTML file, whenever gold was published",
     schedule=[GOLD],
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,
-    default_args=step_defaults(SETTINGS),
-    on_failure_callback=report_failed_run,
     user_defined_macros={"reported_run": reported_run},
     doc_md=DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as dag:
     RUN = "{{ reported_run(triggering_asset_events, run_id) }}"
     shell_step("write_report", command("python", "dashboard/report.py", "--run-id", RUN),

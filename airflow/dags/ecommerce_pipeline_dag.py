@@ -11,16 +11,16 @@ from airflow.providers.standard.operators.python import BranchPythonOperator, Sh
 from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
-from shoplake_callbacks import deadline_alert, report_failed_run
+from shoplake_callbacks import deadline_alert
 from shoplake_steps import (
     GOLD,
     GOLD_POOL,
     INGEST_POOL,
     PREDICTIONS_POOL,
     command,
+    dag_options,
     shell_step,
     spark_step,
-    step_defaults,
 )
 
 from shoplake.forecasting.names import HORIZONS, LEARNED_MODELS
@@ -122,12 +122,6 @@ with DAG(
     "ecommerce_pipeline",
     description="Events of one shop day: lake, gold, warehouse, forecast, analytics",
     schedule=CronDataIntervalTimetable(SETTINGS.airflow.schedule, timezone=SETTINGS.airflow.time_zone),
-    start_date=datetime(2026, 1, 1, tzinfo=ZONE),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=IS_SIMULATED,
-    default_args=step_defaults(SETTINGS),
-    on_failure_callback=report_failed_run,
     deadline=deadline_alert(SETTINGS),
     params={
         "events": Param(SETTINGS.airflow.events, type="integer", minimum=100, maximum=10_000_000,
@@ -139,7 +133,7 @@ with DAG(
     user_defined_macros={
         "run_day": run_day, "days_before": days_before, "day_seed": day_seed, "share_of_days": share_of_days},
     doc_md=DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS, start_date=datetime(2026, 1, 1, tzinfo=ZONE), is_paused_upon_creation=IS_SIMULATED),
 ) as dag:
     DAY = "{{ run_day(dag_run) }}"
 

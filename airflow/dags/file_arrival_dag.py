@@ -3,15 +3,13 @@
 Wiring only: every step runs a shell by its path, as a command.
 """
 
-from datetime import datetime
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import PythonOperator, ShortCircuitOperator
 from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable
 from landing_trigger import watch_landing
-from shoplake_callbacks import report_failed_run
-from shoplake_steps import INGEST_POOL, LANDING, SILVER, command, shell_step, spark_step, step_defaults
+from shoplake_steps import INGEST_POOL, LANDING, SILVER, command, dag_options, shell_step, spark_step
 
 from shoplake.settings import load_settings
 
@@ -57,14 +55,8 @@ with DAG(
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("*/10 * * * *", timezone="UTC"),
         assets=watch_landing(LANDING, SETTINGS)),
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,  # a file put there is to be taken in, without a click first
-    on_failure_callback=report_failed_run,
-    default_args=step_defaults(SETTINGS),
     doc_md=DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as dag:
     take_in = shell_step("take_in", command("python", "utils/ingest_landing.py", "--json"), pool=INGEST_POOL)
     is_anything_new = ShortCircuitOperator(

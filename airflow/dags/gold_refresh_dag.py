@@ -3,11 +3,9 @@
 Wiring only: every step runs a shell by its path, as a command.
 """
 
-from datetime import datetime
 
 from airflow.sdk import DAG
-from shoplake_callbacks import report_failed_run
-from shoplake_steps import GOLD, GOLD_POOL, SILVER, command, shell_step, spark_step, step_defaults
+from shoplake_steps import GOLD, GOLD_POOL, SILVER, command, dag_options, shell_step, spark_step
 
 from shoplake.settings import load_settings
 
@@ -27,14 +25,8 @@ with DAG(
     "gold_refresh",
     description="Changed days of gold, as soon as a file was taken in",
     schedule=[SILVER],
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,
-    on_failure_callback=report_failed_run,
-    default_args=step_defaults(SETTINGS),
     doc_md=DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as dag:
     build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", pool=GOLD_POOL)
     reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"))

@@ -3,11 +3,9 @@
 Wiring only: the step runs a shell by its path, as a command.
 """
 
-from datetime import datetime
 
 from airflow.sdk import DAG
-from shoplake_callbacks import report_failed_run
-from shoplake_steps import command, shell_step, step_defaults
+from shoplake_steps import command, dag_options, shell_step
 
 from shoplake.settings import load_settings
 
@@ -24,13 +22,7 @@ with DAG(
     "lake_maintenance",
     description="Each day of each table becomes one file",
     schedule="@hourly",
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,
-    on_failure_callback=report_failed_run,
-    default_args=step_defaults(SETTINGS),
     doc_md=DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as dag:
     shell_step("compact", command("python", "utils/compact.py"))

@@ -4,11 +4,10 @@ Wiring only: every step runs a shell by its path, as a command.
 """
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from airflow.sdk import DAG
-from shoplake_callbacks import report_failed_run
-from shoplake_steps import command, shell_step, spark_step, step_defaults
+from shoplake_steps import command, dag_options, shell_step, spark_step
 
 from shoplake.settings import STREAM_STOP_SECONDS, load_settings
 
@@ -42,16 +41,10 @@ with DAG(
     "spark_streaming",
     description="The endless stream: started, supervised and restarted here",
     schedule="@continuous",
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
     max_consecutive_failed_dag_runs=FAILED_RUNS_UNTIL_PAUSED,
-    is_paused_upon_creation=False,
-    default_args=step_defaults(SETTINGS),
-    on_failure_callback=report_failed_run,
     user_defined_macros={"task_pid": os.getpid},
     doc_md=STREAM_DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as stream_dag:
     # A batch in the cloud lives on without its task, until its ttl.
     supervised = ("--stop-with", "{{ task_pid() }}") if SETTINGS.spark.runner == "submit" else ()
@@ -68,14 +61,8 @@ with DAG(
     "stream_health",
     description="Does the stream keep up? Fails loudly if not",
     schedule="*/2 * * * *",
-    start_date=datetime(2026, 1, 1),
-    catchup=False,
-    max_active_runs=1,
-    is_paused_upon_creation=False,
-    default_args=step_defaults(SETTINGS),
-    on_failure_callback=report_failed_run,
     doc_md=HEALTH_DOC,
-    tags=["shoplake"],
+    **dag_options(SETTINGS),
 ) as health_dag:
     shell_step(
         "check_stream", command("python", "utils/check_stream.py"), retries=0,

@@ -7,13 +7,14 @@ Airflow puts the plugins folder on the search path of every process that reads D
 import os
 import shlex
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from shoplake_callbacks import report_failed_run
 
 from shoplake.airflow_environment import command_environment
 from shoplake.errors import EXIT_REFUSED, EXIT_USAGE
@@ -64,13 +65,26 @@ class ShellStep(BashOperator):  # type: ignore[misc]  # the providers ship no ty
 
 
 def step_defaults(settings: Settings) -> dict[str, Any]:
-    """Give the `default_args` of every DAG: retries with a growing delay, and a time-out."""
+    """Give the `default_args` of a DAG: retries with a growing delay, and a time-out."""
     return {
         "retries": settings.airflow.retries,
         "retry_delay": timedelta(seconds=settings.airflow.retry_delay),
         "retry_exponential_backoff": 2,
         "max_retry_delay": timedelta(seconds=settings.airflow.max_retry_delay),
         "execution_timeout": timedelta(seconds=settings.airflow.task_timeout),
+    }
+
+
+def dag_options(settings: Settings, **own: Any) -> dict[str, Any]:
+    """Give what every DAG has in common: one run at a time, none for the past, and a failed one is told.
+
+    Args:
+        own: what is otherwise in this DAG, such as is_paused_upon_creation.
+    """
+    # Not paused: a file that is put into the landing folder is to be taken in without a click first.
+    return {
+        "start_date": datetime(2026, 1, 1), "catchup": False, "max_active_runs": 1, "is_paused_upon_creation": False,
+        "default_args": step_defaults(settings), "on_failure_callback": report_failed_run, "tags": ["shoplake"], **own,
     }
 
 

@@ -60,10 +60,10 @@ def delta_errors(lake: Lake) -> Iterator[None]:
     except TableNotFoundError:
         raise
     except (DeltaError, OSError) as error:
-        if lake.is_local and isinstance(error, OSError):
-            raise
         if not lake.is_local:
             check_access(lake)  # says better what is wrong
+        elif isinstance(error, OSError):
+            raise
         lines = [_ANSI.sub("", line).strip(" ↳") for line in str(error).splitlines()]
         advice = f". {_REPAIR}" if lake.is_local and not isinstance(error, CommitFailedError) else ""
         raise StorageError(f"{lake.root}: {'; '.join(filter(None, lines))[:500]}{advice}") from error
@@ -175,9 +175,9 @@ def commit_files(
         files = _local_files(lake, table) or fs.PyFileSystem(
             DeltaStorageHandler.from_table(delta._table, storage_options(lake)))
         found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        footers = {file.path: (file, pq.read_metadata(file.path, filesystem=files)) for file in found if _is_data(file)}
-        added: list[Any] = [_describe_file(file, footer, table) for file, footer in footers.values()]
-        written = sum(footer.num_rows for _, footer in footers.values())
+        footers = [(file, pq.read_metadata(file.path, filesystem=files)) for file in found if _is_data(file)]
+        added: list[Any] = [_describe_file(file, footer, table) for file, footer in footers]
+        written = sum(footer.num_rows for _, footer in footers)
         if row_count is not None and written != row_count:
             raise StorageError(f"{written} of {row_count} rows stand in the files that were written to "
                                f"{lake.table(table)}/{folder}; nothing is committed. Run the command again")

@@ -30,7 +30,6 @@ from shoplake.lake.ledger import BrokenOff, find_broken_off
 from shoplake.lake.sql import connect_duckdb, select_table
 
 POINTER = "_last_checkpoint"
-_ANY_VERSION = "[0-9]" * 20
 _VERSION = re.compile(r"^(\d{20})\.(json$|checkpoint\..*)")
 # What the ledger counts of each place.
 _COUNTED = {BRONZE_EVENTS: "bronze_count", SILVER_EVENTS: "silver_count", SILVER_DUPLICATES: "duplicate_count",
@@ -105,15 +104,15 @@ def find_cut_file(lake: Lake, tables: Iterable[Table]) -> tuple[Table, Path] | N
         return None
     for table in tables:
         log = Path(lake.table(table)) / "_delta_log"
-        for pattern, is_whole in ((f"{_ANY_VERSION}.json", _is_json_lines), (f"{_ANY_VERSION}.checkpoint*", _is_whole)):
-            newest = max(log.glob(pattern), default=None)
-            if newest is not None and not is_whole(newest):
+        for kind in (".json", ".checkpoint*"):
+            newest = max(log.glob(f"{'[0-9]' * 20}{kind}"), default=None)
+            if newest is not None and not _is_whole(newest):
                 return table, newest
     return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    return _is_json_lines(checkpoint) if checkpoint.suffix == ".json" else _is_parquet(checkpoint)
+def _is_whole(file: Path) -> bool:
+    return _is_json_lines(file) if file.suffix == ".json" else _is_parquet(file)
 
 
 def _is_json_lines(file: Path) -> bool:
