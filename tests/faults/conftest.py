@@ -172,7 +172,7 @@ class Pipeline:
         return "\n".join(self.said(log).splitlines()[-40:])
 
 
-def make_environment(folder: Path, settings: Mapping[str, str], heap: str = "2g") -> dict[str, str]:
+def make_environment(folder: Path, settings: Mapping[str, str], heap: str = "1280m") -> dict[str, str]:
     """Give a program's environment: settings of its own and nothing of the machine's."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     shares = {f"SIMULATION__{name}_SHARE": str(share) for name, share in SHARES.items()}
@@ -187,7 +187,7 @@ def make_pipeline(broker: str, spark: Any, tmp_path_factory: pytest.TempPathFact
 
     Its first arguments: another broker's address, and the JVM's heap as spark-submit takes it.
     """
-    def make(address: str = broker, heap: str = "2g", **settings: str) -> Pipeline:
+    def make(address: str = broker, heap: str = "1280m", **settings: str) -> Pipeline:
         folder = tmp_path_factory.mktemp("pipeline")
         topic = f"faults-{uuid.uuid4().hex[:8]}"
         make_topic(address, topic)
