@@ -3,7 +3,6 @@
 Wiring only: every step runs a shell by its path, as a command.
 """
 
-
 from airflow.sdk import DAG
 from shoplake_steps import GOLD, GOLD_POOL, SILVER, command, dag_options, shell_step, spark_step
 

@@ -3,7 +3,6 @@
 Wiring only: the step runs a shell by its path, as a command.
 """
 
-
 from airflow.sdk import DAG
 from shoplake_steps import command, dag_options, shell_step
 

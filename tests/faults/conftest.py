@@ -92,11 +92,14 @@ class Pipeline:
         assert code == 0, self.tail()
         self.end_producing()
 
-    def start_producing(self, events: int, seed: int, *words: str) -> "subprocess.Popen[bytes]":
-        """Begin to send simulated events."""
+    def start_producing(
+        self, events: int, seed: int, *words: str, is_live: bool = False,
+    ) -> "subprocess.Popen[bytes]":
+        """Begin to send simulated events of past days, or of now."""
+        days = () if is_live else DAYS
         for name in ("acks.csv", "truth.json"):
             (self.folder / name).unlink(missing_ok=True)
-        return self.start("kafka/producer.py", "--events", str(events), *DAYS, "--seed", str(seed),
+        return self.start("kafka/producer.py", "--events", str(events), *days, "--seed", str(seed),
                           "--acks", self.folder / "acks.csv", "--truth", self.folder / "truth.json", *words)
 
     def end_producing(self) -> None:
@@ -172,12 +175,16 @@ class Pipeline:
         return "\n".join(self.said(log).splitlines()[-40:])
 
 
-def make_environment(folder: Path, settings: Mapping[str, str], heap: str = "1280m") -> dict[str, str]:
-    """Give a program's environment: settings of its own and nothing of the machine's."""
+def make_environment(folder: Path, settings: Mapping[str, str], heap: str | None = None) -> dict[str, str]:
+    """Give a program's environment: settings of its own and nothing of the machine's.
+
+    Without `heap` it is that of spark-defaults.conf.
+    """
+    memory = f"--driver-memory {heap} " if heap else ""
     mine = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     shares = {f"SIMULATION__{name}_SHARE": str(share) for name, share in SHARES.items()}
     given = {"DATA_DIR": str(folder), "SPARK__MAX_OFFSETS_PER_TRIGGER": "250", **shares, **settings}
-    return {**mine, "PYSPARK_SUBMIT_ARGS": f"--driver-memory {heap} {SUBMIT}",
+    return {**mine, "PYSPARK_SUBMIT_ARGS": memory + SUBMIT,
             **{f"{ENV_PREFIX}{name}": value for name, value in given.items()}}
 
 
@@ -187,7 +194,7 @@ def make_pipeline(broker: str, spark: Any, tmp_path_factory: pytest.TempPathFact
 
     Its first arguments: another broker's address, and the JVM's heap as spark-submit takes it.
     """
-    def make(address: str = broker, heap: str = "1280m", **settings: str) -> Pipeline:
+    def make(address: str = broker, heap: str | None = None, **settings: str) -> Pipeline:
         folder = tmp_path_factory.mktemp("pipeline")
         topic = f"faults-{uuid.uuid4().hex[:8]}"
         make_topic(address, topic)
