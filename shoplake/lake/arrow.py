@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as fs
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
+from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import Table
-from shoplake.errors import ContractError, StorageError
+from shoplake.errors import ConfigError, ContractError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import check_access, check_credentials
 from shoplake.lake.locks import HeldLock
@@ -116,13 +117,14 @@ def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -
 def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock: HeldLock) -> None:
     """Replace the rows that match `predicate` (SQL over the table's columns) by `rows`, in one commit.
 
-    Every row must match the predicate. The table is made on the first call.
+    Every row must match the predicate. The table is made on the first call; one of an older version gets new columns.
 
     Args:
         lock: the table's, which the caller holds.
 
     Raises:
         ContractError: the columns are not those of the contract.
+        ConfigError: an older version's table lacks a column that no row may lack.
         LockError: the lock was lost; nothing is written.
     """
     if tuple(rows.column_names) != table.column_names:
@@ -132,12 +134,33 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
     exists = table_exists(lake, table)
     mark = uuid.uuid4().hex
     lock.check()
+    if exists:
+        add_columns(lake, table)
     with delta_errors(lake):
         write_deltalake(
             lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,
             storage_options=storage_options(lake), commit_properties=CommitProperties({"commit": mark}),
         )
     confirm_commit(lake, table, mark)
+
+
+def add_columns(lake: Lake, table: Table) -> None:
+    """Give a table that an older version made the columns that the contract has gained; its rows have NULL there.
+
+    Raises:
+        ConfigError: a new column is one that no row may lack.
+    """
+    with delta_errors(lake):
+        delta = open_table(lake, table)
+        known = {field.name for field in delta.schema().fields}
+        if strict := [column.name for column in table.columns if column.name not in known and not column.nullable]:
+            raise ConfigError(
+                f"{table.name} in {lake.root} lacks {', '.join(strict)}, which no row may lack: an older version made "
+                "it. Build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, with the stream and the "
+                "historical files again")
+        fields = Schema.from_arrow(arrow_schema(table)).fields
+        if missing := [field for field in fields if field.name not in known]:
+            delta.alter.add_columns(missing)  # a batch of another process that commits now fails, and is repeated
 
 
 def open_unless_done(lake: Lake, table: Table, query_id: str, batch_id: int) -> DeltaTable | None:

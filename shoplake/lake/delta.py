@@ -20,6 +20,7 @@ from shoplake.errors import ConfigError, StorageError
 from shoplake.installation import check_connectors
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import (
+    add_columns,
     commit_files,
     confirm_commit,
     confirm_transaction,
@@ -81,21 +82,7 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
             )
         if not lake.is_local and not table_exists(lake, table):
             raise StorageError(f"the new table {lake.table(table)} cannot be read back; run the command again")
-        _add_columns(lake, table)
-
-
-def _add_columns(lake: Lake, table: Table) -> None:
-    with delta_errors(lake):
-        delta = open_table(lake, table)
-        known = {field.name for field in delta.schema().fields}
-        if strict := [column.name for column in table.columns if column.name not in known and not column.nullable]:
-            raise ConfigError(
-                f"{table.name} in {lake.root} lacks {', '.join(strict)}, which no row may lack: an older version made "
-                "it. Build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, with the stream and the "
-                "historical files again")
-        fields = Schema.from_json(spark_schema(table).json()).fields
-        if missing := [field for field in fields if field.name not in known]:
-            delta.alter.add_columns(missing)  # a batch of another process that commits now fails, and is repeated
+        add_columns(lake, table)
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:
