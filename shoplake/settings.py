@@ -133,13 +133,17 @@ class XGBoostSettings(_Section):
     subsample: Annotated[float, Field(gt=0, le=1)]
     colsample_bytree: Annotated[float, Field(gt=0, le=1)]
     min_child_weight: Annotated[float, Field(ge=0)]
+    reg_lambda: Annotated[float, Field(ge=0)]
+    tweedie_variance_power: Annotated[float, Field(gt=1, lt=2)]
     seed: int
 
 
 class MlSettings(_Section):
     model_dir: Path
     min_history_days: Annotated[int, Field(ge=30)]
+    processes: PositiveInt
     train_days: PositiveInt
+    train_every: PositiveInt
     max_training_rows: PositiveInt
     validation_days: PositiveInt
     features: FeatureSettings

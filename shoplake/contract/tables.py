@@ -226,10 +226,30 @@ DEMAND_PREDICTIONS = Table(
      Column("model", "STRING", "The model's name"),
      Column("model_version", "STRING", "SHA-256 of the model's artifact"),
      Column("predicted_units", "DOUBLE", "Expected units, at least 0", privacy="public"),
-     Column("is_fallback", "BOOLEAN", "The product had too little history: the category's figure stands in")),
+     Column("lower_80", "DOUBLE", "Four of five days should lie between this …", nullable=True, privacy="public"),
+     Column("upper_80", "DOUBLE", "… and this; NULL where no bands were fitted, for a product of less than a month, "
+            "and with a stand-in", nullable=True, privacy="public"),
+     Column("lower_95", "DOUBLE", "The same of 19 of 20 days", nullable=True, privacy="public"),
+     Column("upper_95", "DOUBLE", "See lower_95", nullable=True, privacy="public"),
+     Column("is_fallback", "BOOLEAN", "Another figure stands in for the model's own"),
+     Column("fallback_reason", "STRING", "Why, and which figure", nullable=True)),
     partition_by="target_date", cluster_by=("product_id", "category"), served=True,
     writer="ml/inference.py", inputs=("gold.daily_sales",),
     readers=("utils/record_run.py",),
+)
+BACKTEST_METRICS = Table(
+    "gold.backtest_metrics", "How each forecaster did in the newest backtest of some data",
+    "data, model, metric", ("data", "model", "metric"),
+    (Column("data", "STRING", "gold.daily_sales, or the file's name"),
+     Column("data_version", "STRING", "The Delta version of gold.daily_sales, or the file's SHA-256"),
+     Column("as_of_date", "DATE", "The last shop day that was scored", privacy="public"),
+     Column("model", "STRING", "The model's name"),
+     Column("metric", "STRING", "As in docs/forecasting.md: week_wrmsse, week_wape, …"),
+     Column("value", "DOUBLE", "Of the test origins; NULL where nothing could be scored", nullable=True),
+     Column("ratio", "DOUBLE", "value over that of wmixt; NULL where the two are not compared", nullable=True),
+     Column("ratio_low", "DOUBLE", "95% of drawn shops have a ratio from this …", nullable=True),
+     Column("ratio_high", "DOUBLE", "… to this", nullable=True)),
+    served=True, writer="ml/backtest.py", inputs=("gold.daily_sales",), readers=(),
 )
 LEDGER = Table(
     "ops.ledger", "What each micro-batch took in and where its rows went; written last, so it is the commit mark",
@@ -288,7 +308,8 @@ FILES = Table(
 
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
-    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, DEMAND_PREDICTIONS, LEDGER, RUNS, FILES,
+    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, DEMAND_PREDICTIONS,
+    BACKTEST_METRICS, LEDGER, RUNS, FILES,
 )
 
 QUARANTINE_COUNTS = View(

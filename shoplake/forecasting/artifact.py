@@ -15,28 +15,50 @@ from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from shoplake.errors import ForecastError
-from shoplake.forecasting.features import ALL_HORIZONS, feature_names, hash_features
-from shoplake.forecasting.models import REGRESSORS, STATISTICAL_SHARE, LearnedModel
+from shoplake.forecasting.features import feature_names, hash_features
+from shoplake.forecasting.intervals import BandModel
+from shoplake.forecasting.levels import WEEK
+from shoplake.forecasting.models import REGRESSORS, LearnedModel
 from shoplake.settings import FeatureSettings, MlSettings
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _DAY_PATTERN = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+
+
+class Fitted(Protocol):
+    """Something that was fitted and can be kept as bytes of its library's own format."""
+
+    name: ClassVar[str]
+    file_suffix: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    def parameters(settings: MlSettings) -> dict[str, Any]:
+        """Give what determines the fit apart from its rows."""
+
+    def to_bytes(self) -> bytes:
+        """Write it; the same fit gives the same bytes."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model as it was saved, with what its manifest says."""
+    """A file as it was saved, with what its manifest says."""
 
-    model: LearnedModel
+    content: bytes
     manifest: Mapping[str, Any]
 
+    @property
+    def version(self) -> str:
+        """SHA-256 of the content."""
+        return str(self.manifest["model_version"])
 
-def save_model(folder: Path, model: LearnedModel, cutoff: date, settings: MlSettings, facts: Mapping[str, Any]) -> Path:
-    """Save a model and its manifest; give the manifest's path.
+
+def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettings, facts: Mapping[str, Any]) -> Path:
+    """Save what was fitted and its manifest; give the manifest's path.
 
     The manifest replaces the one before in a single step, and only then do the files that it does not name go: a
     crash leaves the old artifact or the new one, never a half.
@@ -45,19 +67,21 @@ def save_model(folder: Path, model: LearnedModel, cutoff: date, settings: MlSett
         folder: the folder of all models.
         facts: trained_at, data, validation and metrics, as the manifest shows them.
     """
-    place = _place(folder, model.name, cutoff)
+    place = _place(folder, fitted.name, cutoff)
     place.mkdir(parents=True, exist_ok=True)
-    file_name = f"model-{model.version[:16]}{model.regressor.file_suffix}"
+    content, sha256 = fitted.to_bytes(), hash_fitted(fitted)
+    file_name = f"model-{sha256[:16]}{fitted.file_suffix}"
     manifest = {
-        "format": FORMAT_VERSION, "model": model.name, "model_version": model.version, "cutoff": cutoff.isoformat(),
-        "horizons": ALL_HORIZONS, "features": feature_names(model.spec), "features_sha256": hash_features(model.spec),
-        "parameters": {**type(model.regressor).parameters(settings), "statistical_share": STATISTICAL_SHARE,
-                       "train_days": settings.train_days, "max_training_rows": settings.max_training_rows},
+        "format": FORMAT_VERSION, "model": fitted.name, "model_version": sha256, "cutoff": cutoff.isoformat(),
+        "horizons": tuple(range(1, WEEK + 1)), "features": feature_names(settings.features),
+        "features_sha256": hash_features(settings.features),
+        "parameters": {**fitted.parameters(settings), "train_days": settings.train_days,
+                       "train_every": settings.train_every, "max_training_rows": settings.max_training_rows},
         **facts,
-        "files": {file_name: model.version},
-        "libraries": {name: version(name) for name in model.regressor.libraries},
+        "files": {file_name: sha256},
+        "libraries": {name: version(name) for name in fitted.libraries},
     }
-    _replace_file(place / file_name, model.regressor.to_bytes())
+    _replace_file(place / file_name, content)
     _replace_file(place / MANIFEST, json.dumps(manifest, indent=2, default=str).encode())
     for file in place.iterdir():
         if file.name not in (file_name, MANIFEST):
@@ -66,12 +90,29 @@ def save_model(folder: Path, model: LearnedModel, cutoff: date, settings: MlSett
     return place / MANIFEST
 
 
-def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> Artifact:
-    """Load the newest model that was trained on days up to `as_of` and no later.
+def hash_fitted(fitted: Fitted) -> str:
+    """Give the version of what was fitted: the SHA-256 of its bytes."""
+    return hashlib.sha256(fitted.to_bytes()).hexdigest()
+
+
+def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> LearnedModel:
+    """Load the newest model that was trained on days up to `as_of` and no later; errors as of `load_artifact`."""
+    artifact = load_artifact(folder, name, as_of, spec)
+    regressor = next(regressor for regressor in REGRESSORS if regressor.name == name)
+    return LearnedModel(regressor.from_bytes(artifact.content), spec, artifact.version)
+
+
+def load_bands(folder: Path, as_of: date, spec: FeatureSettings) -> BandModel:
+    """Load the newest bands that were fitted on days up to `as_of` and no later; errors as of `load_artifact`."""
+    return BandModel.from_bytes(load_artifact(folder, BandModel.name, as_of, spec).content, spec)
+
+
+def load_artifact(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> Artifact:
+    """Load the newest artifact of a name that was fitted on days up to `as_of` and no later, and check it.
 
     Raises:
-        ForecastError: there is none, its files are not those that the manifest names, or this version would read its
-            features or its forecasts in another way than the one that trained it.
+        ForecastError: there is none, its file is not that which the manifest names, or this version would read its
+            features in another way than the one that fitted it.
     """
     cutoff = find_cutoff(folder, name, as_of)
     if cutoff is None:
@@ -95,14 +136,7 @@ def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> A
             f"{manifest['features_sha256']}, the settings ml.features and this version give {hash_features(spec)}. "
             f"{_train_hint(as_of)}"
         )
-    share = manifest["parameters"]["statistical_share"]
-    if share != STATISTICAL_SHARE:
-        raise ForecastError(
-            f"the model {name} of {place} was trained and scored with another share: its statistical_share is {share}, "
-            f"this version gives {STATISTICAL_SHARE}. {_train_hint(as_of)}"
-        )
-    regressor = next(regressor for regressor in REGRESSORS if regressor.name == name)
-    return Artifact(LearnedModel(regressor.from_bytes(content, spec), spec, sha256), manifest)
+    return Artifact(content, manifest)
 
 
 def find_cutoff(folder: Path, name: str, as_of: date) -> date | None:
@@ -125,9 +159,8 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_bytes())
         if manifest["format"] != FORMAT_VERSION:
             raise ForecastError(f"{file} has format {manifest['format']}; this version reads {FORMAT_VERSION}")
-        if len(manifest["files"]) != 1 or not isinstance(manifest["features_sha256"], str) \
-                or "statistical_share" not in manifest["parameters"]:
-            raise ValueError("files, features_sha256 and parameters are not as they are written")
+        if len(manifest["files"]) != 1 or not isinstance(manifest["features_sha256"], str):
+            raise ValueError("files and features_sha256 are not as they are written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ForecastError(f"{file} is no manifest of a model ({error}); remove its folder and train again") from error
     return dict(manifest)

@@ -11,10 +11,16 @@ from shoplake.errors import ForecastError
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-# Products x days; four grids of 8 bytes stay below 3 GB.
-MAX_CELLS = 10**8
+# Products x days; seven grids of 8 bytes stay below 3 GB.
+MAX_CELLS = 5 * 10**7
 # A series of one day says nothing about the next: fewer points than this fall back to the category.
 MIN_POINTS = 2
+# An order of a wholesaler is no demand that comes again: more than so many times the mean active day is cut off …
+CLIP_FACTOR = 5
+# … but never below so many units, and not before so many active days are known.
+CLIP_LEAST_UNITS = 24
+CLIP_ACTIVE_DAYS = 5
+SMOOTHING = 0.03
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,12 @@ class DemandHistory:
 
     A model is given a history and nothing else, so it cannot look past the cutoff. Products stand in the order of
     their first row in the history (then by id): the products known on an earlier day are a prefix, and `until` cuts
-    views, not copies.
+    views, not copies. Each column of a grid is made of the days up to it, so a cut leaves no trace of later ones.
 
     Attributes:
         units: units ordered, (products, days); 0 on days without a row.
+        usual_units: the same with outliers cut off (`cut_outliers`), (products, days).
+        smoothed: `usual_units` smoothed exponentially from the first sale on, (products, days); 0 before.
         amounts: gross amount, (products, days); NaN where the input had none.
         last_sale: the newest day with units up to each day, (products, days), as a column number; -1 before the first.
         category_codes: the category last seen up to each day, (products, days); -1 before the first row.
@@ -38,6 +46,8 @@ class DemandHistory:
     product_ids: npt.NDArray[np.object_]
     category_names: npt.NDArray[np.object_]
     units: IntArray
+    usual_units: FloatArray
+    smoothed: FloatArray
     amounts: FloatArray
     last_sale: IntArray
     category_codes: IntArray
@@ -76,13 +86,14 @@ class DemandHistory:
         known = int(np.searchsorted(self.first_seen, days, side="left"))
         return DemandHistory(
             self.first_day, self.product_ids[:known], self.category_names, self.units[:known, :days],
+            self.usual_units[:known, :days], self.smoothed[:known, :days],
             self.amounts[:known, :days], self.last_sale[:known, :days], self.category_codes[:known, :days],
             self.first_seen[:known], np.minimum(self.first_sale[:known], days),
         )
 
 
 def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
-    """Lay checked sales (`inputs.read_sales`) out as a dense grid up to and including `as_of`.
+    """Lay checked sales (`inputs.Sales.rows`) out as a dense grid up to and including `as_of`.
 
     Raises:
         ForecastError: the grid would not fit into memory: a date far off stretches it.
@@ -107,11 +118,38 @@ def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
     amounts = np.zeros(units.shape) if known["gross_amount"].notna().any() else np.full(units.shape, np.nan)
     amounts[row, day] = known["gross_amount"]
     last_sale = np.maximum.accumulate(np.where(units > 0, np.arange(days), -1), axis=1)
+    first_sale = np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64)
+    usual_units = cut_outliers(units)
     return DemandHistory(
-        first_day, product_ids, np.asarray(category_names, dtype=object), units, amounts, last_sale,
+        first_day, product_ids, np.asarray(category_names, dtype=object), units, usual_units,
+        _smooth(usual_units, first_sale), amounts, last_sale,
         _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
-        np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64),
+        first_sale,
     )
+
+
+def cut_outliers(units: IntArray) -> FloatArray:
+    """Cap each day's units at 5 times the item's mean per active day before that day, and never below 24.
+
+    The first five active days stay as they are. One order of 74,215 units would otherwise teach more than a thousand
+    ordinary days.
+    """
+    is_active = units > 0
+    active_before: IntArray = np.cumsum(is_active, axis=1) - is_active
+    units_before = np.cumsum(units, axis=1) - units
+    cap = np.maximum(CLIP_FACTOR * units_before / np.maximum(active_before, 1), CLIP_LEAST_UNITS)
+    return np.where(active_before >= CLIP_ACTIVE_DAYS, np.minimum(units, cap), units.astype(np.float64))
+
+
+def _smooth(units: FloatArray, first_sale: IntArray) -> FloatArray:
+    """Smooth each series exponentially (Brown's simple smoothing); it starts at the first sale's units."""
+    smoothed = np.zeros_like(units)
+    level = np.zeros(len(units))
+    for day in range(units.shape[1]):
+        newest = units[:, day]
+        level = np.where(first_sale < day, level + SMOOTHING * (newest - level), np.where(first_sale == day, newest, 0))
+        smoothed[:, day] = level
+    return smoothed
 
 
 def _filled_forward(row: IntArray, day: IntArray, codes: IntArray, shape: tuple[int, ...]) -> IntArray:

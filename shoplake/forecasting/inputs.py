@@ -1,5 +1,7 @@
 """The history that forecasts start from: a file or gold.daily_sales, checked before anything is computed."""
 
+import hashlib
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 from shoplake.contract.tables import DAILY_SALES
 from shoplake.errors import ConfigError, ForecastError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import read_table, table_exists
+from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
 
 REQUIRED = ("event_date", "product_id", "category", "units")
 AMOUNT = "gross_amount"
@@ -22,22 +24,44 @@ MAX_UNITS = 10**9
 _BUILD_GOLD = "Build it with: spark-submit spark/batch_processing.py, or give a file with --data"
 
 
-def read_sales(file: Path | None, lake: Lake) -> pd.DataFrame:
-    """Read and check the sales history from `file` (Parquet or CSV), or without one from gold.daily_sales.
+@dataclass(frozen=True)
+class Sales:
+    """A checked sales history, and what exactly it was read from.
 
-    One row per event_date and product_id: event_date (midnight timestamps), product_id, category, units (int64),
-    gross_amount (float64, NaN where the input has none).
+    Attributes:
+        rows: one per event_date and product_id: event_date (midnight timestamps), product_id, category, units (int64),
+            gross_amount (float64, NaN where the input has none).
+        data: gold.daily_sales, or the file's name.
+        version: the Delta version of gold.daily_sales, or the file's SHA-256.
+    """
+
+    rows: pd.DataFrame
+    data: str
+    version: str
+
+
+def read_sales(file: Path | None, lake: Lake) -> Sales:
+    """Read and check the sales history from `file` (Parquet or CSV), or without one from gold.daily_sales.
 
     Raises:
         ForecastError: nothing to read, or rows that are no sales; the message names the column and a value.
     """
     if file is not None:
-        return check_sales(_read_file(file), str(file))
+        return Sales(check_sales(_read_file(file), str(file)), file.name, hash_file(file))
     if not table_exists(lake, DAILY_SALES):
         raise ForecastError(
             f"no history to train on: the table {DAILY_SALES.name} does not exist yet in {lake.root}. {_BUILD_GOLD}"
         )
-    return check_sales(read_table(lake, DAILY_SALES, (*REQUIRED, AMOUNT)), f"{DAILY_SALES.name} in {lake.root}")
+    with delta_errors(lake):
+        version = open_table(lake, DAILY_SALES).version()
+        rows = scan_table(lake, DAILY_SALES, version).to_table(columns=[*REQUIRED, AMOUNT])
+    return Sales(check_sales(rows, f"{DAILY_SALES.name} in {lake.root}"), DAILY_SALES.name, str(version))
+
+
+def hash_file(file: Path) -> str:
+    """Give the SHA-256 of a file."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _read_file(file: Path) -> pa.Table:
@@ -58,7 +82,7 @@ def _read_file(file: Path) -> pa.Table:
 
 
 def check_sales(table: pa.Table, where: str) -> pd.DataFrame:
-    """Check a history and give it in the types of `read_sales`.
+    """Check a history and give it in the types of `Sales.rows`.
 
     Args:
         where: names the input in messages.

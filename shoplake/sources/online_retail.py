@@ -25,6 +25,8 @@ CURRENCY = "GBP"
 TIME_ZONE = ZoneInfo("Europe/London")
 
 _SEPARATOR = "\x1f"
+# A product's code begins with five digits; POST, DOT, M, BANK CHARGES, gift_… and DCGS… are no products.
+_PRODUCT = re.compile(r"\d{5}.*")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2}) (\d{2}):(\d{2}):(\d{2})")
 _US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})")
 _EVENT_TYPES = {"C": "order_cancelled", "A": "debt_adjusted"}
@@ -52,6 +54,11 @@ def read_online_retail(file: TextFile) -> Iterator[ParsedRecord]:
             yield ParsedRecord(None, line, None, is_bad=True)
         else:
             yield _invoice_record(cells, identify.next_id(cells))
+
+
+def is_product(stock_code: str) -> bool:
+    """Tell whether a stock code stands for goods, not for postage, fees, samples or vouchers."""
+    return _PRODUCT.fullmatch(stock_code) is not None
 
 
 class _Identities:

@@ -15,11 +15,17 @@ from shoplake.sources.records import ParsedRecord, SourceReader
 
 @dataclass(frozen=True)
 class _CsvSource:
-    """A CSV format; `currency` is the money that all its lines are in, None if each line says its own."""
+    """A CSV format.
+
+    Attributes:
+        currency: the money that all its lines are in; None if each line says its own.
+        is_product: tells the codes of goods from those of postage and fees; None if all are goods.
+    """
 
     check_columns: Callable[[Path, tuple[str, ...]], None]
     read: Callable[[TextFile], Iterator[ParsedRecord]]
     currency: str | None = None
+    is_product: Callable[[str], bool] | None = None
 
 
 EVENTS = "events"
@@ -27,9 +33,16 @@ _PARQUET = ".parquet"
 _SOURCES = {
     EVENTS: _CsvSource(events.check_columns, events.read_csv_events),
     online_retail.SOURCE: _CsvSource(
-        online_retail.check_columns, online_retail.read_online_retail, online_retail.CURRENCY),
+        online_retail.check_columns, online_retail.read_online_retail, online_retail.CURRENCY,
+        online_retail.is_product),
 }
 SOURCES = tuple(_SOURCES)
+
+
+def is_product(source: str, product_id: str) -> bool:
+    """Tell whether a product_id of a source stands for goods, which can be forecast."""
+    test = _SOURCES[source].is_product
+    return test is None or test(product_id)
 
 
 def open_source(path: Path, source: str, settings: Settings, now_ms: int | None = None) -> SourceReader:

@@ -11,7 +11,7 @@ import pytest
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting import artifact
-from shoplake.forecasting.artifact import find_cutoff, load_model, save_model
+from shoplake.forecasting.artifact import find_cutoff, load_artifact, load_model, save_artifact
 from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.history import DemandHistory, build_history
 from shoplake.forecasting.models import LearnedModel
@@ -46,20 +46,21 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_loaded_model_forecasts_the_same_bits(
     name: str, tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
 ) -> None:
-    save_model(tmp_path, models[name], CUTOFF, ML, FACTS)
+    save_artifact(tmp_path, models[name].regressor, CUTOFF, ML, FACTS)
     loaded = load_model(tmp_path, name, CUTOFF, ML.features)
-    assert loaded.model.forecast(history).tobytes() == models[name].forecast(history).tobytes()
-    assert loaded.model.version == models[name].version == loaded.manifest["model_version"]
+    assert loaded.forecast(history).units.tobytes() == models[name].forecast(history).units.tobytes()
+    manifest = load_artifact(tmp_path, name, CUTOFF, ML.features).manifest
+    assert loaded.version == models[name].version == manifest["model_version"]
 
 
 @pytest.mark.parametrize("name", ["linear", "xgboost"])
 def test_the_manifest_says_what_was_saved(name: str, tmp_path: Path, models: dict[str, LearnedModel]) -> None:
-    manifest = json.loads(save_model(tmp_path, models[name], CUTOFF, ML, FACTS).read_text())
+    manifest = json.loads(save_artifact(tmp_path, models[name].regressor, CUTOFF, ML, FACTS).read_text())
     (file_name, sha256), = manifest["files"].items()
     content = (tmp_path / name / "2026-07-20" / file_name).read_bytes()
     assert hashlib.sha256(content).hexdigest() == sha256 == manifest["model_version"]
     assert (manifest["cutoff"], manifest["horizons"]) == ("2026-07-20", [1, 2, 3, 4, 5, 6, 7])
-    assert manifest["features"][:4] == ["lag_1", "lag_7", "lag_14", "lag_28"]
+    assert manifest["features"][:4] == ["log_level", "lag_1", "lag_2", "lag_7"]
     assert manifest["data"] == {"rows": 1}
     assert content[:2] in (b"{\n", b"{L"), "a native format: JSON or UBJSON, no pickle"
 
@@ -67,15 +68,15 @@ def test_the_manifest_says_what_was_saved(name: str, tmp_path: Path, models: dic
 def test_the_same_fit_saved_at_another_time_is_the_same_version(
     tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
 ) -> None:
-    save_model(tmp_path, models["xgboost"], CUTOFF, ML, FACTS)
+    save_artifact(tmp_path, models["xgboost"].regressor, CUTOFF, ML, FACTS)
     again = fit_models(history, ML)[1]
-    save_model(tmp_path, again, CUTOFF, ML, {**FACTS, "trained_at": "2027-01-01T00:00:00+00:00"})
-    assert load_model(tmp_path, "xgboost", CUTOFF, ML.features).model.version == models["xgboost"].version
+    save_artifact(tmp_path, again.regressor, CUTOFF, ML, {**FACTS, "trained_at": "2027-01-01T00:00:00+00:00"})
+    assert load_model(tmp_path, "xgboost", CUTOFF, ML.features).version == models["xgboost"].version
     assert len(list((tmp_path / "xgboost" / "2026-07-20").iterdir())) == 2
 
 
 def test_a_changed_model_file_is_refused_with_both_hashes(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
-    manifest = save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    manifest = save_artifact(tmp_path, models["linear"].regressor, CUTOFF, ML, FACTS)
     file = next(file for file in manifest.parent.iterdir() if file.name.startswith("model-"))
     file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
     before = contents(tmp_path)
@@ -86,7 +87,7 @@ def test_a_changed_model_file_is_refused_with_both_hashes(tmp_path: Path, models
 
 
 def test_other_features_are_refused_with_both_hashes(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
-    save_model(tmp_path, models["xgboost"], CUTOFF, ML, FACTS)
+    save_artifact(tmp_path, models["xgboost"].regressor, CUTOFF, ML, FACTS)
     other = FeatureSettings(lags=(1, 2), rolling_windows=(7, 14, 30))
     before = contents(tmp_path)
     hashes = hash_features(ML.features), hash_features(other)
@@ -95,25 +96,14 @@ def test_other_features_are_refused_with_both_hashes(tmp_path: Path, models: dic
     assert contents(tmp_path) == before
 
 
-def test_another_statistical_share_is_refused_with_both(
-    tmp_path: Path, models: dict[str, LearnedModel], monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
-    before = contents(tmp_path)
-    monkeypatch.setattr(artifact, "STATISTICAL_SHARE", 0.25)
-    with pytest.raises(ForecastError, match=r"statistical_share is 0\.5, .* 0\.25\. .*ml/train.py"):
-        load_model(tmp_path, "linear", CUTOFF, ML.features)
-    assert contents(tmp_path) == before
-
-
 def test_a_past_day_takes_the_model_of_its_time(
     tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory,
 ) -> None:
     older = fit_models(history.until(40), ML)[0]
-    save_model(tmp_path, older, date(2026, 7, 10), ML, FACTS)
-    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
-    assert load_model(tmp_path, "linear", date(2026, 7, 19), ML.features).model.version == older.version
-    assert load_model(tmp_path, "linear", date(2026, 8, 1), ML.features).model.version == models["linear"].version
+    save_artifact(tmp_path, older.regressor, date(2026, 7, 10), ML, FACTS)
+    save_artifact(tmp_path, models["linear"].regressor, CUTOFF, ML, FACTS)
+    assert load_model(tmp_path, "linear", date(2026, 7, 19), ML.features).version == older.version
+    assert load_model(tmp_path, "linear", date(2026, 8, 1), ML.features).version == models["linear"].version
     assert find_cutoff(tmp_path, "linear", date(2026, 7, 9)) is None
     with pytest.raises(ForecastError, match=r"no linear model trained on days up to 2026-07-09.*ml/train.py --as-of"):
         load_model(tmp_path, "linear", date(2026, 7, 9), ML.features)
@@ -121,14 +111,14 @@ def test_a_past_day_takes_the_model_of_its_time(
 
 def test_the_models_own_manifest_is_the_one_written_last(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
     for cutoff in (CUTOFF, date(2026, 7, 10)):
-        save_model(tmp_path, models["linear"], cutoff, ML, FACTS)
+        save_artifact(tmp_path, models["linear"].regressor, cutoff, ML, FACTS)
         assert json.loads((tmp_path / "linear" / "manifest.json").read_text())["cutoff"] == cutoff.isoformat()
 
 
 def test_a_crash_before_the_manifest_leaves_the_old_artifact(
     tmp_path: Path, models: dict[str, LearnedModel], history: DemandHistory, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    save_artifact(tmp_path, models["linear"].regressor, CUTOFF, ML, FACTS)
     write = artifact._replace_file
 
     def crash_at_manifest(file: Path, content: bytes) -> None:
@@ -138,13 +128,13 @@ def test_a_crash_before_the_manifest_leaves_the_old_artifact(
 
     monkeypatch.setattr(artifact, "_replace_file", crash_at_manifest)
     with pytest.raises(KeyboardInterrupt):
-        save_model(tmp_path, fit_models(history.until(45), ML)[0], CUTOFF, ML, FACTS)
-    assert load_model(tmp_path, "linear", CUTOFF, ML.features).model.version == models["linear"].version
+        save_artifact(tmp_path, fit_models(history.until(45), ML)[0].regressor, CUTOFF, ML, FACTS)
+    assert load_model(tmp_path, "linear", CUTOFF, ML.features).version == models["linear"].version
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 1, "files": {}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 99}', '{"format": 2, "files": {}}'])
 def test_a_broken_manifest_is_named(content: str, tmp_path: Path, models: dict[str, LearnedModel]) -> None:
-    manifest = save_model(tmp_path, models["linear"], CUTOFF, ML, FACTS)
+    manifest = save_artifact(tmp_path, models["linear"].regressor, CUTOFF, ML, FACTS)
     manifest.write_text(content)
     with pytest.raises(ForecastError, match=r"manifest\.json"):
         load_model(tmp_path, "linear", CUTOFF, ML.features)

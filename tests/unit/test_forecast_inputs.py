@@ -23,12 +23,12 @@ GOOD: dict[str, Any] = {
 
 def read_text(folder: Path, text: str) -> Any:
     (folder / "sales.csv").write_text(text)
-    return read_sales(folder / "sales.csv", Lake(str(folder / "lake")))
+    return read_sales(folder / "sales.csv", Lake(str(folder / "lake"))).rows
 
 
 def test_csv_and_parquet_give_the_same_history(tmp_path: Path) -> None:
     pq.write_table(pa.table(GOOD), tmp_path / "sales.parquet")
-    from_parquet = read_sales(tmp_path / "sales.parquet", Lake("unused"))
+    from_parquet = read_sales(tmp_path / "sales.parquet", Lake("unused")).rows
     from_csv = read_text(tmp_path, "product_id,units,event_date,category,gross_amount,extra\n"
                                    "00123,1,2026-01-01,a,1.25,x\n00123,2,2026-01-03,b,2.50,y\nNA,0,2026-01-01,a,0,z\n")
     assert from_parquet.equals(from_csv)

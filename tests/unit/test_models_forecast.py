@@ -7,30 +7,26 @@ import pandas as pd
 import pytest
 
 from shoplake.errors import ForecastError
-from shoplake.forecasting.features import feature_names
+from shoplake.forecasting.baselines import BASELINES
+from shoplake.forecasting.comparison import compare_forecasters
+from shoplake.forecasting.features import item_names
+from shoplake.forecasting.forecasters import Forecast, forecast_items
 from shoplake.forecasting.history import DemandHistory, build_history
-from shoplake.forecasting.models import (
-    BASELINES,
-    REGRESSORS,
-    LinearRegressor,
-    MovingAverage,
-    SeasonalNaive,
-    TrainingRows,
-    clip_outliers,
-    forecast_items,
+from shoplake.forecasting.models import REGRESSORS, LinearRegressor, TrainingRows, XGBoostRegressor
+from shoplake.forecasting.names import (
+    ACTIVE_DAY_AVERAGE,
+    BASELINE_MODELS,
+    LEARNED_MODELS,
+    MOVING_AVERAGE,
+    NAIVE,
+    SEASONAL_NAIVE,
 )
-from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS, MODEL_NAMES
-from shoplake.forecasting.training import (
-    build_training_rows,
-    check_history,
-    fit_models,
-    score_forecasters,
-    validation_cutoffs,
-)
+from shoplake.forecasting.training import build_training_rows, check_history, fit_models, validation_cutoffs
 from shoplake.settings import load_settings
 
 FIRST = date(2026, 6, 1)
 ML = load_settings("local").ml
+BY_NAME = {baseline.name: baseline for baseline in BASELINES}
 
 
 def sales_of(series: dict[str, list[int]], categories: dict[str, str] | None = None) -> pd.DataFrame:
@@ -51,15 +47,22 @@ def seasonal_history(days: int = 90, products: int = 30) -> DemandHistory:
 
 def test_seasonal_naive_repeats_the_last_week() -> None:
     history = build_history(sales_of({"A": list(range(20))}), FIRST + timedelta(days=19))
-    assert SeasonalNaive().forecast(history).tolist() == [[13, 14, 15, 16, 17, 18, 19]]
+    assert BY_NAME[SEASONAL_NAIVE].forecast(history).units.tolist() == [[13, 14, 15, 16, 17, 18, 19]]
 
 
 def test_moving_average_counts_calendar_days_since_the_first_sale() -> None:
     history = build_history(
         sales_of({"A": [100] + [0] * 9 + [28] * 3 + [0] * 25, "B": [0] * 30 + [4, 0, 0, 0, 0, 0, 2, 2]}),
         FIRST + timedelta(days=37))
-    by_product = dict(zip(history.product_ids, MovingAverage().forecast(history)[:, 0], strict=True))
+    by_product = dict(zip(history.product_ids, BY_NAME[MOVING_AVERAGE].forecast(history).units[:, 0], strict=True))
     assert by_product == {"A": 84 / 28, "B": 1.0}
+
+
+def test_the_active_day_average_leaves_out_the_days_without_a_sale() -> None:
+    history = build_history(sales_of({"A": [9] * 20 + [0, 0, 6, 0, 0, 0, 2] * 4}), FIRST + timedelta(days=47))
+    assert BY_NAME[ACTIVE_DAY_AVERAGE].forecast(history).units.tolist() == [[4] * 7]
+    assert BY_NAME[NAIVE].forecast(history).units.tolist() == [[2] * 7]
+    assert BY_NAME[MOVING_AVERAGE].forecast(history).units.tolist() == [[8 / 7] * 7]
 
 
 def test_a_product_of_one_day_gets_its_categorys_mean_from_every_forecaster() -> None:
@@ -80,8 +83,8 @@ def test_forecasts_are_never_below_zero() -> None:
     class Pessimist:
         name, version = "pessimist", "0"
 
-        def forecast(self, history: DemandHistory) -> np.ndarray:
-            return np.full((len(history.product_ids), 7), -1.0)
+        def forecast(self, history: DemandHistory) -> Forecast:
+            return Forecast(np.full((len(history.product_ids), 7), -1.0))
 
     history = build_history(sales_of({"A": [1] * 5}), FIRST + timedelta(days=4))
     assert forecast_items(Pessimist(), history).units.tolist() == [[0.0] * 7]
@@ -90,14 +93,14 @@ def test_forecasts_are_never_below_zero() -> None:
 def test_the_models_learn_a_weekday_profile_that_an_average_cannot_show() -> None:
     history = seasonal_history()
     cutoffs = validation_cutoffs(history.days, ML.validation_days)
-    scores = score_forecasters(history, (*fit_models(history.until(cutoffs[0]), ML), *BASELINES), cutoffs)
-    wape = {(score.model, score.horizon): score.wape or 0.0 for score in scores}
-    assert {name for name, _ in wape} == set(MODEL_NAMES)
-    for model in ("linear", "xgboost"):
-        assert wape[model, "next_day"] < 0.85 * wape["moving_average", "next_day"]
-        assert wape[model, "next_day"] < 0.95 * wape["seasonal_naive", "next_day"]
-    assert all(0 < value < 1 for value in wape.values())
-    assert all(score.bias is not None and abs(score.bias) < 0.1 for score in scores)
+    metrics = compare_forecasters(history, (*fit_models(history.until(cutoffs[0]), ML), *BASELINES), cutoffs)
+    wape = {model: figures["wape"] or 0.0 for model, figures in metrics["next_day"].items()}
+    assert set(wape) == {*LEARNED_MODELS, *BASELINE_MODELS}
+    for model in LEARNED_MODELS:
+        assert wape[model] < 0.85 * wape["moving_average"]
+        assert wape[model] < 0.95 * wape["seasonal_naive"]
+        for horizon in metrics.values():
+            assert abs(horizon[model]["bias"] or 0.0) < 0.1
 
 
 def test_the_same_history_and_seed_give_the_same_model() -> None:
@@ -105,7 +108,7 @@ def test_the_same_history_and_seed_give_the_same_model() -> None:
     one, other = fit_models(history, ML), fit_models(history, ML)
     assert [model.version for model in one] == [model.version for model in other]
     for first, second in zip(one, other, strict=True):
-        assert first.forecast(history).tobytes() == second.forecast(history).tobytes()
+        assert first.forecast(history).units.tobytes() == second.forecast(history).units.tobytes()
 
 
 def test_another_seed_gives_another_tree_model() -> None:
@@ -114,53 +117,49 @@ def test_another_seed_gives_another_tree_model() -> None:
     assert fit_models(history, ML)[1].version != fit_models(history, reseeded)[1].version
 
 
-def test_linear_regression_finds_the_line() -> None:
-    names = feature_names(ML.features)
-    features = np.zeros((500, len(names)), dtype=np.float32)
+def rows_of(ratios: np.ndarray, base: np.ndarray, **columns: np.ndarray) -> TrainingRows:
+    names = item_names(ML.features)
+    features = np.zeros((len(ratios), len(names)), dtype=np.float32)
+    for name, values in columns.items():
+        features[:, names.index(name)] = values
+    return TrainingRows(features, base, ratios * base, np.ones(len(ratios)))
+
+
+def test_linear_regression_finds_the_line_of_the_ratio() -> None:
     rng = np.random.default_rng(1)
-    features[:, names.index("lag_1")] = lag = rng.integers(0, 20, 500)
-    features[:, names.index("lag_7")] = week = rng.integers(0, 20, 500)
-    rows = TrainingRows(features, 1.0 + 0.5 * lag + 0.25 * week)
-    predicted = LinearRegressor.fit(rows, ML).predict(features)
-    np.testing.assert_allclose(predicted, rows.units, atol=0.05)
+    lag, week = rng.normal(1, 0.5, 4000), rng.normal(1, 0.5, 4000)
+    rows = rows_of(1.0 + 0.3 * (lag - 1) + 0.1 * (week - 1), rng.uniform(1, 50, 4000), lag_1=lag, lag_7=week)
+    predicted = LinearRegressor.fit(rows, ML).predict(rows.features, rows.base)
+    np.testing.assert_allclose(predicted / rows.base, rows.units / rows.base, atol=0.02)
 
 
-def test_a_missing_feature_stands_at_its_mean() -> None:
-    names = feature_names(ML.features)
-    column = names.index("lag_1")
-    features = np.zeros((100, len(names)), dtype=np.float32)
-    features[:, column] = np.arange(100)
-    model = LinearRegressor.fit(TrainingRows(features, 2.0 * np.arange(100) / 10), ML)
-    unknown, average = features[:1].copy(), features[:1].copy()
-    unknown[0, column], average[0, column] = np.nan, 49.5
-    assert model.predict(unknown)[0] == pytest.approx(model.predict(average)[0])
+def test_a_missing_feature_stands_at_its_mean_and_an_odd_one_at_five_deviations() -> None:
+    values = np.arange(100.0)
+    model = LinearRegressor.fit(rows_of(values / 50, np.ones(100), lag_1=values), ML)
+    probe = rows_of(np.zeros(4), np.ones(4), lag_1=np.array([np.nan, 49.5, 49.5 + 5 * values.std(), 1e9])).features
+    unknown, average, edge, odd = model.predict(probe, np.ones(4))
+    assert unknown == pytest.approx(average)
+    assert odd == pytest.approx(edge)
 
 
-def test_training_clips_an_outlier_by_the_items_own_past() -> None:
-    names = feature_names(ML.features)
-    features = np.zeros((3, len(names)), dtype=np.float32)
-    features[:, names.index("units_per_active_day")] = [2, 10, 10]
-    rows = TrainingRows(features, np.array([74215.0, 74215.0, 12.0]))
-    assert clip_outliers(rows, ML.features).tolist() == [24, 50, 12]
+def test_trees_start_from_the_seasonal_level() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.uniform(0.5, 200, 3000)
+    rows = rows_of(rng.poisson(base) / base, base, lag_1=rng.normal(1, 0.5, 3000))
+    predicted = XGBoostRegressor.fit(rows, ML).predict(rows.features, base)
+    assert predicted / base == pytest.approx(np.ones(3000), abs=0.15)
 
 
-def test_scores_by_hand() -> None:
-    # Seen for 5 days before its first sale; from there 21 days known in weeks of 8, 8 and 6 units, then 7 more.
-    # One origin, on which 1 unit a day is forecast.
-    known = [2, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0]
-    history = build_history(sales_of({"A": [0, 0, 0, 0, 0, *known, 3, 1, 1, 1, 1, 1, 1]}), FIRST + timedelta(days=32))
-
-    class Ones:
-        name, version = "ones", "1"
-
-        def forecast(self, history: DemandHistory) -> np.ndarray:
-            return np.ones((len(history.product_ids), 7))
-
-    day, week = score_forecasters(history, [Ones()], range(26, 27))
-    assert [day.wape, day.bias] == pytest.approx([2 / 3, -2 / 3])
-    assert day.rmsse == pytest.approx(2 / np.sqrt(19 * 2**2 / 20))  # 20 differences, the first 0, the others 2
-    assert [week.wape, week.bias] == pytest.approx([2 / 9, -2 / 9])
-    assert week.rmsse == pytest.approx(2 / np.sqrt((0 + 2**2) / 2))
+@pytest.mark.parametrize("regressor", REGRESSORS)
+def test_a_day_on_which_the_shop_never_trades_is_0(regressor: type) -> None:
+    rng = np.random.default_rng(1)
+    is_open = np.arange(120) % 7 != 5
+    history = build_history(sales_of({f"P{n}": (rng.poisson(9, 120) * is_open).tolist() for n in range(8)}),
+                            FIRST + timedelta(days=119))
+    model = {model.name: model for model in fit_models(history, ML)}[regressor.name]
+    units = model.forecast(history).units
+    assert (units[:, (5 - 120) % 7] == 0).all()
+    assert (np.delete(units, (5 - 120) % 7, axis=1) > 1).all()
 
 
 @pytest.mark.parametrize(("days", "count"), [(30, 3), (35, 4), (90, 14), (400, 14)])
@@ -184,7 +183,7 @@ def test_a_history_without_sales_is_refused() -> None:
     with pytest.raises(ForecastError, match="no units were sold"):
         check_history(empty, 35)
     late = build_history(sales_of({"A": [0] * 39 + [5]}), FIRST + timedelta(days=39))
-    with pytest.raises(ForecastError, match="nothing was sold at least 8 days before"):
+    with pytest.raises(ForecastError, match="nothing was sold on 3 days up to 7 days before"):
         build_training_rows(late, ML)
 
 
