@@ -25,7 +25,7 @@ WITH_FAULT_SEED = export FAULT_SEED=$${FAULT_SEED:-$$("$(PY)" -c 'import secrets
 	echo "FAULT_SEED=$$FAULT_SEED" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down test test-live test-nightly test-data test-cloud test-sql test-faults soak bench check package cloud-plan lock docs clean
+.PHONY: help setup demo backtest up status down test test-live test-nightly test-data test-cloud test-sql test-faults soak bench check package cloud-plan lock docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ test-live: setup  ## Run the tests of the standing platform: Airflow, a killed s
 
 test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services, the DAGs under Composer's own packages, and a quick benchmark
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m nightly
+
+backtest: setup  ## Compare every forecaster by rolling origins, on gold or on DATA=file SOURCE=format
+	@"$(PY)" ml/backtest.py $(if $(DATA),--data "$(DATA)") $(if $(SOURCE),--source "$(SOURCE)")
 
 test-data: setup  ## Run the tests that take the whole real data set through both ways in
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow

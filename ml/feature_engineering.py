@@ -36,7 +36,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.lake.addresses import locate_lake
 
-    sales = read_sales(flags.data, locate_lake(settings))
+    sales = read_sales(flags.data, locate_lake(settings)).rows
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
     log.info("computing features of %d products as of %s", len(history.product_ids), history.cutoff)
     table = tabulate_features(history, settings.ml.features)

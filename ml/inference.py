@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK
-from shoplake.forecasting.names import BASELINE_MODELS, HORIZONS, MODEL_NAMES, XGBOOST
+from shoplake.forecasting.names import (
+    ACTIVE_DAY_AVERAGE,
+    BANDS,
+    HORIZONS,
+    LEARNED_MODELS,
+    MODEL_NAMES,
+    RANKINGS,
+    XGBOOST,
+)
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -21,9 +29,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from shoplake.forecasting.models import Forecaster
+    from shoplake.forecasting.forecasters import Forecaster
+    from shoplake.forecasting.intervals import BandModel
 
 FORMATS = ("csv", "parquet")
+# Products that are told without --top.
+SHOWN = 5
 
 log = logging.getLogger("shoplake.ml.inference")
 
@@ -34,7 +45,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
     parser.add_argument("--model", choices=MODEL_NAMES, default=XGBOOST, help=f"default: {XGBOOST}")
-    parser.add_argument("--horizon", choices=HORIZONS, default="next_day", help="default: next_day")
+    ahead = parser.add_mutually_exclusive_group()
+    ahead.add_argument("--horizon", choices=HORIZONS, default="next_day", help="default: next_day")
+    ahead.add_argument("--horizon-days", type=int, choices=range(1, 8), metavar="1..7", help="so many days instead")
+    parser.add_argument("--top", type=int, metavar="N", help="show, and export, only the first N products")
+    parser.add_argument("--by", choices=RANKINGS, default=RANKINGS[0],
+                        help="what makes a product the first: forecast units (default), or days with a sale so far")
     parser.add_argument("--save-bq", action="store_true", help="publish to the warehouse as well")
     parser.add_argument("--export", nargs="+", metavar=("csv|parquet", "PATH"),
                         help="write the predictions to a file too (default: in the data folder)")
@@ -43,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     if flags.export and (flags.export[0] not in FORMATS or len(flags.export) > 2):
         parser.error(f"argument --export: {flags.export}; allowed: {' or '.join(FORMATS)}, then a path if any")
+    if flags.top is not None and flags.top < 1:
+        parser.error(f"argument --top: {flags.top} is no number above 0")
     return run_to_exit_code(lambda: _run(load_settings(flags.profile), flags))
 
 
@@ -52,64 +70,79 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
     # Opened first: without an account nothing is forecast.
     with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
-        result, rows = _forecast(settings, flags)
+        result = _forecast(settings, flags)
         if warehouse is not None:
             from shoplake.contract.tables import DEMAND_PREDICTIONS
 
             result["published"] = warehouse.publish([DEMAND_PREDICTIONS])[0].message
-    print_result(result, _describe(result, rows), flags.json)
+    print_result(result, _describe(result), flags.json)
     return EXIT_OK
 
 
-def _forecast(settings: Settings, flags: argparse.Namespace) -> "tuple[dict[str, Any], pa.Table]":
+def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     from shoplake.contract.tables import DEMAND_PREDICTIONS
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
-    from shoplake.forecasting.predictions import predict_demand, replaced_rows
+    from shoplake.forecasting.predictions import predict_demand, rank_products, replaced_rows
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows
     from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
-    sales = read_sales(flags.data, lake)
+    sales = read_sales(flags.data, lake).rows
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
     forecaster = _find_forecaster(flags.model, settings, history.cutoff)
     log.info("forecasting %d products after %s with %s", len(history.product_ids), history.cutoff, flags.model)
-    rows = predict_demand(forecaster, history, flags.horizon)
+    days = flags.horizon_days or HORIZONS[flags.horizon]
+    rows = predict_demand(forecaster, history, days, _find_bands(settings, history.cutoff))
     with hold_lock(lake, DEMAND_PREDICTIONS.name, settings.lake.lock_timeout) as lock:
-        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_rows(forecaster, history, flags.horizon), lock)
+        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_rows(forecaster, history, days), lock)
     targets = sorted(set(rows["target_date"].to_pylist()))
-    result: dict[str, Any] = {
+    top = rank_products(history, rows, flags.top or SHOWN, flags.by)
+    return {
         "as_of_date": history.cutoff, "model": forecaster.name, "model_version": forecaster.version,
-        "horizon": flags.horizon, "first_target_date": targets[0], "last_target_date": targets[-1],
+        "horizon_days": days, "first_target_date": targets[0], "last_target_date": targets[-1],
         "rows": rows.num_rows, "products": len(history.product_ids),
-        "fallback_products": int((~history.has_series).sum()),
+        "fallback_products": len({row["product_id"] for row in rows.to_pylist() if row["is_fallback"]}),
         "predicted_units": round(sum(rows["predicted_units"].to_pylist()), 3), "table": DEMAND_PREDICTIONS.name,
-        "export": _export(rows, flags, settings, str(history.cutoff)) if flags.export else None,
+        "top": top, "export": _export(rows, top, flags, settings, str(history.cutoff)) if flags.export else None,
         "published": None,
     }
-    return result, rows
 
 
 def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaster":
-    from shoplake.forecasting import models
     from shoplake.forecasting.artifact import load_model
+    from shoplake.forecasting.series_models import find_untrained
 
-    if name in BASELINE_MODELS:
-        return next(baseline for baseline in models.BASELINES if baseline.name == name)
-    artifact = load_model(settings.model_path, name, as_of, settings.ml.features)
-    log.info("the model %s was trained on days up to %s", name, artifact.manifest["cutoff"])
-    return artifact.model
+    if name not in LEARNED_MODELS:
+        return find_untrained(name, settings.ml.processes)
+    return load_model(settings.model_path, name, as_of, settings.ml.features)
 
 
-def _export(rows: "pa.Table", flags: argparse.Namespace, settings: Settings, as_of: str) -> str:
+def _find_bands(settings: Settings, as_of: "date") -> "BandModel | None":
+    from shoplake.forecasting.artifact import find_cutoff, load_bands
+
+    if find_cutoff(settings.model_path, BANDS, as_of) is None:
+        log.warning("no bands were fitted on days up to %s: the forecast has no limits", as_of)
+        return None
+    return load_bands(settings.model_path, as_of, settings.ml.features)
+
+
+def _export(
+    rows: "pa.Table", top: list[dict[str, Any]], flags: argparse.Namespace, settings: Settings, as_of: str,
+) -> str:
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.csv
     import pyarrow.parquet
 
     kind = flags.export[0]
-    default = settings.data_path / f"demand_predictions_{as_of}_{flags.model}_{flags.horizon}.{kind}"
+    ahead = f"{flags.horizon_days}_days" if flags.horizon_days else flags.horizon
+    default = settings.data_path / f"demand_predictions_{as_of}_{flags.model}_{ahead}.{kind}"
     path = Path(flags.export[1]) if len(flags.export) > 1 else default
     path.parent.mkdir(parents=True, exist_ok=True)
+    if flags.top:
+        rows = rows.filter(pc.is_in(rows["product_id"], pa.array([product["product_id"] for product in top])))
     if kind == "csv":
         pyarrow.csv.write_csv(rows, path)
     else:
@@ -117,15 +150,16 @@ def _export(rows: "pa.Table", flags: argparse.Namespace, settings: Settings, as_
     return str(path)
 
 
-def _describe(result: dict[str, Any], rows: "pa.Table") -> str:
+def _describe(result: dict[str, Any]) -> str:
     lines = [
-        f"{result['model']}, {result['horizon']}: {result['rows']:,} rows for {result['products']:,} products, "
+        f"{result['model']}: {result['rows']:,} rows for {result['products']:,} products, "
         f"{result['first_target_date']} to {result['last_target_date']}, in {result['table']}",
-        f"{result['predicted_units']:,.0f} units in all; {result['fallback_products']:,} product(s) with too little "
-        "history have their category's figure", "", "The most wanted:",
+        f"{result['predicted_units']:,.0f} units in all; {result['fallback_products']:,} product(s) have a stand-in "
+        "(fallback_reason says why)", "",
+        f"{'product':<22}{'days with a sale':>18}{'units forecast':>16}{ACTIVE_DAY_AVERAGE:>22}",
     ]
-    top = rows.sort_by([("predicted_units", "descending")]).slice(0, 5).to_pylist()
-    lines += [f"  {row['target_date']}  {row['product_id']:<20} {row['predicted_units']:>10.1f}" for row in top]
+    lines += [f"{product['product_id']:<22}{product['active_days']:>18,}{product['predicted_units']:>16,.1f}"
+              f"{product['active_day_average']:>22,.1f}" for product in result["top"]]
     lines += [f"exported to {result['export']}"] if result["export"] else []
     lines += [f"--save-bq: {result['published']}"] if result["published"] else []
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Train the demand models (linear regression and XGBoost), after comparing them with two baselines on held-out days.
+"""Train the demand models (linear regression, XGBoost, bands), after comparing them with baselines on held-out days.
 
 The comparison is a split in time: the models see nothing of the days on which they are scored. They are then fitted
 again on all days up to --as-of and saved with a manifest.
@@ -17,7 +17,8 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from shoplake.forecasting.training import Score
+    from shoplake.forecasting.history import DemandHistory
+    from shoplake.forecasting.intervals import BandModel
 
 log = logging.getLogger("shoplake.ml.train")
 
@@ -35,41 +36,46 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    from shoplake.forecasting.artifact import save_model
+    from shoplake.forecasting.artifact import Fitted, hash_fitted, save_artifact
+    from shoplake.forecasting.baselines import BASELINES
+    from shoplake.forecasting.comparison import compare_forecasters
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
-    from shoplake.forecasting.models import BASELINES
-    from shoplake.forecasting.training import check_history, fit_models, score_forecasters, validation_cutoffs
+    from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
     from shoplake.lake.addresses import locate_lake
 
     sales = read_sales(flags.data, locate_lake(settings))
-    history = build_history(sales, resolve_as_of(sales, flags.as_of))
+    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of))
     check_history(history, settings.ml.min_history_days)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)
     first, last = history.until(cutoffs[0]).cutoff, history.until(cutoffs[-1]).cutoff
     log.info("comparing on the 7 days after each of the cutoffs %s to %s", first, last)
     candidates = fit_models(history.until(cutoffs[0]), settings.ml)
-    metrics = _by_horizon(score_forecasters(history, (*candidates, *BASELINES), cutoffs))
+    metrics = compare_forecasters(history, (*candidates, *BASELINES), cutoffs)
     log.info("training on all days up to %s", history.cutoff)
-    data = {"products": len(history.product_ids), "first_day": history.first_day, "last_day": history.cutoff,
-            "rows": int((sales["event_date"].dt.date <= history.cutoff).sum()), "units": int(history.units.sum())}
+    data = {"name": sales.data, "version": sales.version, "products": len(history.product_ids),
+            "first_day": history.first_day, "last_day": history.cutoff, "units": int(history.units.sum()),
+            "rows": int((sales.rows["event_date"].dt.date <= history.cutoff).sum())}
     facts = {"trained_at": datetime.now(UTC).isoformat(timespec="seconds"), "data": data, "metrics": metrics,
              "validation": {"first_cutoff": first, "last_cutoff": last}}
+    fitted: list[Fitted] = [*(model.regressor for model in fit_models(history, settings.ml)),
+                            *_fit_bands(history, settings)]
     models = {}
-    for model in fit_models(history, settings.ml):
-        manifest = save_model(settings.model_path, model, history.cutoff, settings.ml, facts)
-        models[model.name] = {"model_version": model.version, "manifest": str(manifest)}
+    for one in fitted:
+        manifest = save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
+        models[one.name] = {"model_version": hash_fitted(one), "manifest": str(manifest)}
     result = {"as_of_date": history.cutoff, **facts, "models": models}
     print_result(result, _describe(result), flags.json)
     return EXIT_OK
 
 
-def _by_horizon(scores: "list[Score]") -> dict[str, dict[str, dict[str, float | None]]]:
-    metrics: dict[str, dict[str, dict[str, float | None]]] = {}
-    for score in scores:
-        figures = {"wape": score.wape, "rmsse": score.rmsse, "bias": score.bias}
-        metrics.setdefault(score.horizon, {})[score.model] = figures
-    return metrics
+def _fit_bands(history: "DemandHistory", settings: Settings) -> "list[BandModel]":
+    from shoplake.forecasting.intervals import BandModel, has_days_for_bands
+
+    if not has_days_for_bands(history):
+        log.warning("%d days up to %s are too few for bands: forecasts have no limits", history.days, history.cutoff)
+        return []
+    return [BandModel.fit(history, settings.ml)]
 
 
 def _describe(result: dict[str, Any]) -> str:
@@ -78,11 +84,11 @@ def _describe(result: dict[str, Any]) -> str:
         f"{data['rows']:,} rows, {data['products']:,} products, {data['first_day']} to {data['last_day']}",
         f"Scored on held-out days (cutoffs {validation['first_cutoff']} to {validation['last_cutoff']}; next_week: "
         "totals of 7 days); lower is better, bias near 0:", "",
-        f"{'horizon':<11}{'model':<16}{'WAPE':>8}{'RMSSE':>8}{'bias':>8}",
+        f"{'horizon':<11}{'model':<20}{'WAPE':>8}{'RMSSE':>8}{'bias':>8}",
     ]
     for horizon, models in result["metrics"].items():
         for model, scores in models.items():
-            lines.append(f"{horizon:<11}{model:<16}" + "".join(
+            lines.append(f"{horizon:<11}{model:<20}" + "".join(
                 f"{'n/a' if scores[name] is None else format(scores[name], '+.3f' if name == 'bias' else '.3f'):>8}"
                 for name in ("wape", "rmsse", "bias")))
     lines += ["", *(f"{name}: {model['manifest']}" for name, model in result["models"].items())]

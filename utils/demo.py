@@ -138,13 +138,13 @@ def run_dag(settings: Settings, day: date, events: int) -> None:
 
 def gather(settings: Settings, day: date) -> dict[str, Any]:
     """Ask the finished lake, through the same commands that a person would use."""
-    from shoplake.forecasting.artifact import load_model
+    from shoplake.forecasting.artifact import load_artifact
 
     week = f"from_date={day - timedelta(days=6)}", f"to_date={day}"
     reports = [run_json("sql/run_analytics.py", "--query", name, "--param", week[0], "--param", week[1])
                for name in ("daily_revenue", "top_selling_products")]
     # The model that forecast this day: one trained later, for another day, may lie beside it.
-    manifest = load_model(settings.model_path, "xgboost", day, settings.ml.features).manifest
+    manifest = load_artifact(settings.model_path, "xgboost", day, settings.ml.features).manifest
     return {"ledger": run_json("utils/reconcile.py"), "revenue": reports[0], "top": reports[1],
             "accuracy": manifest["metrics"]}
 

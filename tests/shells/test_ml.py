@@ -1,10 +1,12 @@
 """The ml shells, run as a person runs them, on a small shop."""
 
+import csv
 import json
 import random
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
@@ -14,12 +16,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
+from shoplake.forecasting.baselines import BASELINES
+from shoplake.forecasting.comparison import compare_forecasters
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.inputs import read_sales
-from shoplake.forecasting.training import fit_models, score_forecasters
+from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS
+from shoplake.forecasting.training import fit_models
 from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT, load_settings
 
@@ -55,7 +60,8 @@ def predictions(data_dir: Path) -> list[dict[str, Any]]:
     assert [(name, str(type_)) for name, type_ in zip(table.column_names, table.schema.types, strict=True)] == [
         ("as_of_date", "date32[day]"), ("target_date", "date32[day]"), ("horizon", "int32"), ("product_id", "string"),
         ("category", "string"), ("model", "string"), ("model_version", "string"), ("predicted_units", "double"),
-        ("is_fallback", "bool")]
+        ("lower_80", "double"), ("upper_80", "double"), ("lower_95", "double"), ("upper_95", "double"),
+        ("is_fallback", "bool"), ("fallback_reason", "string")]
     return in_key_order(table.to_pylist())
 
 
@@ -71,8 +77,8 @@ def test_train_then_predict_from_a_file(
     assert trained["as_of_date"] == str(AS_OF)
     assert set(trained["metrics"]) == {"next_day", "next_week"}
     for models in trained["metrics"].values():
-        assert set(models) == {"linear", "xgboost", "seasonal_naive", "moving_average"}
-        assert all(set(scores) == {"wape", "rmsse", "bias"} for scores in models.values())
+        assert set(models) == {*LEARNED_MODELS, *BASELINE_MODELS}
+        assert all(set(scores) == {"wape", "rmsse", "bias", "wrmsse"} for scores in models.values())
     manifest = json.loads((data_dir / "models" / "xgboost" / "manifest.json").read_text())
     assert manifest["metrics"] == trained["metrics"]
 
@@ -99,15 +105,14 @@ def test_the_scored_models_were_fitted_on_days_up_to_the_first_validation_cutoff
     trained = json.loads(capsys.readouterr().out)
     first = date.fromisoformat(trained["validation"]["first_cutoff"])
     settings = load_settings("local").ml
-    sales = read_sales(Path(sales_file), Lake("unused"))
+    sales = read_sales(Path(sales_file), Lake("unused")).rows
     # All that the models may know is what a file ending on that day holds.
     known = sales[sales["event_date"] <= str(first)]
     models = fit_models(build_history(known, first), settings)
     days = (first - FIRST).days + 1
     last = (date.fromisoformat(trained["validation"]["last_cutoff"]) - FIRST).days + 1
-    for score in score_forecasters(build_history(sales, AS_OF), models, range(days, last + 1)):
-        assert trained["metrics"][score.horizon][score.model]["wape"] == score.wape
-        assert trained["metrics"][score.horizon][score.model]["rmsse"] == score.rmsse
+    expected = compare_forecasters(build_history(sales, AS_OF), (*models, *BASELINES), range(days, last + 1))
+    assert trained["metrics"] == expected
 
 
 def test_predicting_again_replaces_its_own_rows_only(sales_file: str, data_dir: Path) -> None:
@@ -165,6 +170,30 @@ def test_export(kind: str, sales_file: str, data_dir: Path, tmp_path: Path) -> N
         assert len(chosen.read_text().splitlines()) == 1 + 7 * PRODUCTS
 
 
+def test_the_first_products_by_days_with_a_sale(
+    sales_file: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    chosen = tmp_path / "top.csv"
+    flags = ("--data", sales_file, "--model", "moving_average", "--horizon-days", "3", "--top", "2")
+    assert run("inference", *flags, "--by", "active_days", "--export", "csv", str(chosen), "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    known = [row for row in sales_rows() if row["event_date"] <= AS_OF and row["units"]]
+    counts = Counter(row["product_id"] for row in known)
+    first = sorted(counts, key=lambda product: (-counts[product], product))[:2]
+    assert [one["product_id"] for one in result["top"]] == first
+    assert [one["active_days"] for one in result["top"]] == [counts[name] for name in first]
+    for one in result["top"]:
+        recent = [row["units"] for row in known if row["product_id"] == one["product_id"]
+                  and row["event_date"] > AS_OF - timedelta(days=28)]
+        assert one["active_day_average"] == pytest.approx(3 * sum(recent) / len(recent))
+    exported = list(csv.DictReader(chosen.open()))
+    assert {row["product_id"] for row in exported} == set(first)
+    assert len(exported) == 2 * 3
+    assert sum(float(row["predicted_units"]) for row in exported if row["product_id"] == first[0]) == pytest.approx(
+        result["top"][0]["predicted_units"])
+    assert len(predictions(data_dir)) == 3 * PRODUCTS, "gold has all products"
+
+
 def test_feature_table(sales_file: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "features.parquet"
     assert run("feature_engineering", "--data", sales_file, "--out", str(out), "--json") == 0
@@ -174,6 +203,45 @@ def test_feature_table(sales_file: str, data_dir: Path, tmp_path: Path, capsys: 
     assert table.num_rows == result["rows"] == 7 * PRODUCTS
     assert {"rolling_mean_7", "rolling_mean_14", "rolling_mean_30", "target_weekday"} <= set(table.column_names)
     assert not data_dir.exists(), "only the file asked for is written"
+
+
+def test_a_table_of_an_older_version_gets_the_new_columns(sales_file: str, data_dir: Path) -> None:
+    flags = ("--data", sales_file, "--model", "naive", "--horizon", "next_week")
+    assert run("inference", *flags) == 0
+    address = Lake(str(data_dir / "lake")).table(DEMAND_PREDICTIONS)
+    new = ("lower_80", "upper_80", "lower_95", "upper_95", "fallback_reason")
+    old = DeltaTable(address).to_pyarrow_table().drop_columns(list(new))
+    write_deltalake(address, old, mode="overwrite", schema_mode="overwrite", partition_by=["target_date"])
+    assert run("inference", "--data", sales_file, "--model", "moving_average", "--horizon", "next_week") == 0
+    rows = DeltaTable(address).to_pyarrow_table().to_pylist()
+    assert {row["model"] for row in rows} == {"naive", "moving_average"}
+    assert all(row[name] is None for row in rows if row["model"] == "naive" for name in new)
+
+
+def test_forecasts_have_limits_where_bands_were_fitted(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    young = {"event_date": FIRST + timedelta(days=129), "product_id": "new", "category": "c0", "units": 5,
+             "gross_amount": Decimal(9)}
+    month = [young | {"event_date": FIRST + timedelta(days=day), "product_id": "young"} for day in range(115, 131)]
+    file = str(tmp_path / "long.parquet")
+    pq.write_table(pa.Table.from_pylist([*sales_rows(131), young, *month]), file)
+    assert run("train", "--data", file) == 0
+    assert run("inference", "--data", file, "--model", "xgboost", "--horizon", "next_week") == 0
+    rows = predictions(data_dir)
+    assert {row["product_id"] for row in rows if row["lower_80"] is None} == {"new", "young"}
+    assert {row["product_id"] for row in rows if row["is_fallback"]} == {"new"}
+    assert {row["product_id"] for row in rows if row["fallback_reason"]} == {"new"}
+    for row in rows:
+        if row["lower_80"] is not None:
+            assert 0 <= row["lower_95"] <= row["lower_80"] <= row["predicted_units"]
+            assert row["predicted_units"] <= row["upper_80"] <= row["upper_95"]
+    (bands,) = (data_dir / "models" / "bands").glob("2*/model-*")
+    bands.write_bytes(bands.read_bytes()[:-1])
+    capsys.readouterr()
+    assert run("inference", "--data", file, "--model", "xgboost", "--horizon", "next_week") == 1
+    assert "is not the file that was saved" in failure(capsys)
+    assert predictions(data_dir) == rows
 
 
 def failure(capsys: pytest.CaptureFixture[str]) -> str:
@@ -215,6 +283,8 @@ def test_a_model_of_other_features_is_refused_and_writes_nothing(
     (["--horizon", "next_month"], 2, "invalid choice: 'next_month'"),
     (["--model", "oracle"], 2, "invalid choice: 'oracle'"),
     (["--export", "xlsx"], 2, "--export"),
+    (["--top", "0"], 2, "--top: 0 is no number above 0"),
+    (["--horizon-days", "8"], 2, "invalid choice: 8"),
     (["--model", "linear", "--as-of", "2030-01-01"], 1, f"there is {FIRST} to {NEWEST}"),
     (["--model", "linear", "--as-of", "tomorrow"], 2, "no date"),
 ])
@@ -239,7 +309,7 @@ def test_without_an_account_nothing_is_forecast_for_bigquery(
     assert not data_dir.exists()
 
 
-@pytest.mark.parametrize("shell", ["train", "inference", "feature_engineering"])
+@pytest.mark.parametrize("shell", ["train", "inference", "feature_engineering", "backtest"])
 def test_help_loads_no_heavy_package(shell: str) -> None:
     code = (f"import runpy, sys\ntry:\n    runpy.run_path('ml/{shell}.py')['main'](['--help'])\n"
             "except SystemExit: pass\n"
