@@ -17,7 +17,6 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
-from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import Table
 from shoplake.errors import ConfigError, ContractError, StorageError
 from shoplake.lake.addresses import Lake
@@ -135,7 +134,7 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
     mark = uuid.uuid4().hex
     lock.check()
     if exists:
-        add_columns(lake, table)
+        add_columns(lake, table, Schema.from_arrow(rows.schema))
     with delta_errors(lake):
         write_deltalake(
             lake.table(table), rows, mode="overwrite", partition_by=partitions, predicate=predicate if exists else None,
@@ -144,8 +143,11 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
     confirm_commit(lake, table, mark)
 
 
-def add_columns(lake: Lake, table: Table) -> None:
+def add_columns(lake: Lake, table: Table, schema: Schema) -> None:
     """Give a table that an older version made the columns that the contract has gained; its rows have NULL there.
+
+    Args:
+        schema: of all its columns.
 
     Raises:
         ConfigError: a new column is one that no row may lack.
@@ -158,8 +160,7 @@ def add_columns(lake: Lake, table: Table) -> None:
                 f"{table.name} in {lake.root} lacks {', '.join(strict)}, which no row may lack: an older version made "
                 "it. Build another lake: SHOPLAKE_LAKE__ROOT=<new folder>, with the stream and the "
                 "historical files again")
-        fields = Schema.from_arrow(arrow_schema(table)).fields
-        if missing := [field for field in fields if field.name not in known]:
+        if missing := [field for field in schema.fields if field.name not in known]:
             delta.alter.add_columns(missing)  # a batch of another process that commits now fails, and is repeated
 
 

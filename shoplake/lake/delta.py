@@ -72,9 +72,10 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
     """
     check_shop(lake, shop)
     for table in tables:
+        schema = Schema.from_json(spark_schema(table).json())
         with delta_errors(lake):
             DeltaTable.create(
-                lake.table(table), Schema.from_json(spark_schema(table).json()), mode="ignore", name=table.name,
+                lake.table(table), schema, mode="ignore", name=table.name,
                 description=table.description, partition_by=table.partition_by,
                 configuration={_TIME_ZONE_PROPERTY: shop.time_zone, _CURRENCY_PROPERTY: shop.currency,
                                "delta.checkpointInterval": _CHECKPOINT_EVERY},
@@ -82,7 +83,7 @@ def create_tables(lake: Lake, tables: Sequence[Table], shop: ShopSettings) -> No
             )
         if not lake.is_local and not table_exists(lake, table):
             raise StorageError(f"the new table {lake.table(table)} cannot be read back; run the command again")
-        add_columns(lake, table)
+        add_columns(lake, table, schema)
 
 
 def check_shop(lake: Lake, shop: ShopSettings) -> None:

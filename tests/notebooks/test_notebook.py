@@ -39,7 +39,7 @@ print(json.dumps({
     "tables": overview["rows"].to_dict(), "newest_sales": len(sales), "ledger": ledger, "is_equal": is_equal,
     "reasons": reasons.values.tolist(), "balanced": proof.is_balanced,
     "revenue": revenue.values.tolist(), "top": products.values.tolist(), "newest": newest,
-    "errors": errors, "cutoff": artifact.manifest["cutoff"], "lines": totals.values.tolist(),
+    "errors": errors, "cutoff": manifest["cutoff"], "lines": totals.values.tolist(),
     "forecast": forecast.units.tolist(), "past_forecast": forecasts["seasonal_naive"].tolist(),
 }, default=str))
 """
