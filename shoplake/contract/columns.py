@@ -19,3 +19,6 @@ class Column:
     description: str
     nullable: bool = False
     privacy: Privacy = "internal"
+
+
+PRODUCT_ID = Column("product_id", "STRING", "The product", privacy="public")

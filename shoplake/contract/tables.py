@@ -3,73 +3,20 @@
 Names are `layer.table`; a layer is a BigQuery dataset and a folder of the lake.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from shoplake.contract.columns import Column
+from shoplake.contract.columns import PRODUCT_ID, Column
 from shoplake.contract.events import FIELDS
+
+# The redundant names say that readers import them from here.
+from shoplake.contract.forecasts import BACKTEST_METRICS as BACKTEST_METRICS
+from shoplake.contract.forecasts import DEMAND_PREDICTIONS as DEMAND_PREDICTIONS
+from shoplake.contract.relations import Table as Table
+from shoplake.contract.relations import View as View
 from shoplake.errors import ConfigError
 
 AMOUNT = "DECIMAL(28,4)"
 GROWTH = "DECIMAL(28,6)"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A Delta table of the lake.
-
-    Attributes:
-        grain: what one row is, in words.
-        key: the columns that identify a row.
-        partition_by: the date column that Delta and BigQuery partition by; None for small tables.
-        cluster_by: BigQuery's clustering columns.
-        readable_whole: BigQuery may read every partition at once, because a view has to look for the newest rows.
-        served: readers see it in the warehouse.
-        writer: the command that writes it, by its path.
-        inputs: what it is made from: tables, or in words what comes from outside.
-        readers: the commands that read it, by their paths; queries in sql/ are found by their text.
-    """
-
-    name: str
-    description: str
-    grain: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    partition_by: str | None = None
-    cluster_by: tuple[str, ...] = ()
-    readable_whole: bool = False
-    served: bool = False
-    writer: str = ""
-    inputs: tuple[str, ...] = ()
-    readers: tuple[str, ...] = ()
-
-    @property
-    def layer(self) -> str:
-        """The part before the dot: bronze, silver, gold or ops."""
-        return self.name.split(".")[0]
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """The columns' names in the table's order."""
-        return tuple(column.name for column in self.columns)
-
-    @property
-    def requires_partition_filter(self) -> bool:
-        """Whether BigQuery refuses a query that does not say which partitions of the table it reads."""
-        return self.served and self.partition_by is not None and not self.readable_whole
-
-
-@dataclass(frozen=True)
-class View:
-    """A served question over the lake's tables, in GoogleSQL; `reads` names the tables it needs."""
-
-    name: str
-    description: str
-    grain: str
-    key: tuple[str, ...]
-    columns: tuple[Column, ...]
-    reads: tuple[str, ...]
-    sql: str
-
 
 _COORDINATES = (
     Column("origin", "STRING", "Kafka's topic id, or the SHA-256 of a file"),
@@ -110,7 +57,6 @@ _INTEREST_MEASURES = (
     Column("cart_count", "BIGINT", "add_to_cart events", privacy="public"),
 )
 _EVENT_DATE = Column("event_date", "DATE", "The shop's day", privacy="public")
-_PRODUCT_ID = Column("product_id", "STRING", "The product", privacy="public")
 _WINDOW = (
     Column("window_date", "DATE", "UTC date of window_start", privacy="public"),
     Column("window_start", "TIMESTAMP", "Start of the window, UTC, inclusive", privacy="public"),
@@ -155,7 +101,7 @@ SILVER_QUARANTINE = Table(
 )
 PRODUCT_REVENUE_5MIN = Table(
     "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
-    "window: window_start, product_id", ("window_start", "product_id"), (*_WINDOW, _PRODUCT_ID, *SALES_MEASURES),
+    "window: window_start, product_id", ("window_start", "product_id"), (*_WINDOW, PRODUCT_ID, *SALES_MEASURES),
     # silver.latest_window_products looks for the newest window, on whatever day that is.
     partition_by="window_date", cluster_by=("product_id",), readable_whole=True, served=True,
     writer="spark/streaming_pipeline.py", inputs=("silver.events",),
@@ -170,7 +116,7 @@ CATEGORY_REVENUE_1H = Table(
 DAILY_SALES = Table(
     "gold.daily_sales", "Sales and interest of each product on each day that it has an event",
     "event_date, product_id", ("event_date", "product_id"),
-    (_EVENT_DATE, _PRODUCT_ID,
+    (_EVENT_DATE, PRODUCT_ID,
      Column("category", "STRING", "The product's last category of that day, by event_time, event_id", privacy="public"),
      *SALES_MEASURES, *_INTEREST_MEASURES),
     partition_by="event_date", cluster_by=("product_id", "category"), served=True,
@@ -215,41 +161,6 @@ CUSTOMER_DAILY_SALES = Table(
      *(replace(column, privacy="internal") for column in _ORDER_MEASURES)),
     partition_by="event_date", cluster_by=("user_id",), served=True,
     writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
-)
-DEMAND_PREDICTIONS = Table(
-    "gold.demand_predictions", "Forecast units of each product",
-    "as_of_date, target_date, product_id, model", ("as_of_date", "target_date", "product_id", "model"),
-    (Column("as_of_date", "DATE", "The last complete shop day used; the cutoff is its end", privacy="public"),
-     Column("target_date", "DATE", "The shop day forecast", privacy="public"),
-     Column("horizon", "INT", "target_date - as_of_date in days", privacy="public"), _PRODUCT_ID,
-     Column("category", "STRING", "The product's last known category", privacy="public"),
-     Column("model", "STRING", "The model's name"),
-     Column("model_version", "STRING", "SHA-256 of the model's artifact"),
-     Column("predicted_units", "DOUBLE", "Expected units, at least 0", privacy="public"),
-     Column("lower_80", "DOUBLE", "Four of five days should lie between this …", nullable=True, privacy="public"),
-     Column("upper_80", "DOUBLE", "… and this; NULL where no bands were fitted, for a product of less than a month, "
-            "and with a stand-in", nullable=True, privacy="public"),
-     Column("lower_95", "DOUBLE", "The same of 19 of 20 days", nullable=True, privacy="public"),
-     Column("upper_95", "DOUBLE", "See lower_95", nullable=True, privacy="public"),
-     Column("is_fallback", "BOOLEAN", "Another figure stands in for the model's own"),
-     Column("fallback_reason", "STRING", "Why, and which figure", nullable=True)),
-    partition_by="target_date", cluster_by=("product_id", "category"), served=True,
-    writer="ml/inference.py", inputs=("gold.daily_sales",),
-    readers=("utils/record_run.py",),
-)
-BACKTEST_METRICS = Table(
-    "gold.backtest_metrics", "How each forecaster did in the newest backtest of some data",
-    "data, model, metric", ("data", "model", "metric"),
-    (Column("data", "STRING", "gold.daily_sales, or the file's name"),
-     Column("data_version", "STRING", "The Delta version of gold.daily_sales, or the file's SHA-256"),
-     Column("as_of_date", "DATE", "The last shop day that was scored", privacy="public"),
-     Column("model", "STRING", "The model's name"),
-     Column("metric", "STRING", "As in docs/forecasting.md: week_wrmsse, week_wape, …"),
-     Column("value", "DOUBLE", "Of the test origins; NULL where nothing could be scored", nullable=True),
-     Column("ratio", "DOUBLE", "value over that of wmixt; NULL where the two are not compared", nullable=True),
-     Column("ratio_low", "DOUBLE", "95% of drawn shops have a ratio from this …", nullable=True),
-     Column("ratio_high", "DOUBLE", "… to this", nullable=True)),
-    served=True, writer="ml/backtest.py", inputs=("gold.daily_sales",), readers=(),
 )
 LEDGER = Table(
     "ops.ledger", "What each micro-batch took in and where its rows went; written last, so it is the commit mark",
@@ -362,7 +273,7 @@ GROUP BY ingest_date
 LATEST_WINDOW_PRODUCTS = View(
     "silver.latest_window_products", "The products of the newest 5-minute window, ranked by net_amount",
     "product_id", ("product_id",),
-    (*_WINDOW[1:], _PRODUCT_ID, *SALES_MEASURES,
+    (*_WINDOW[1:], PRODUCT_ID, *SALES_MEASURES,
      Column("revenue_rank", "BIGINT", "1 is the highest net_amount; equal amounts share a rank", privacy="public")),
     reads=("silver.product_revenue_5min",),
     sql="""
