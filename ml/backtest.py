@@ -17,7 +17,8 @@ from shoplake.forecasting.names import (
     BASELINE_MODELS,
     ENSEMBLE,
     LEARNED_MODELS,
-    MODEL_NAMES,
+    LIGHTGBM,
+    REFEREE_MODELS,
     SERIES_MODELS,
     WMIXT,
 )
@@ -41,9 +42,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--source", metavar="NAME", help="--data is a raw file of this format: online_retail, …")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
-    parser.add_argument("--models", nargs="+", choices=MODEL_NAMES, default=[*BASELINE_MODELS, *LEARNED_MODELS],
+    parser.add_argument("--models", nargs="+", choices=REFEREE_MODELS, default=[*BASELINE_MODELS, *LEARNED_MODELS],
                         metavar="NAME",
-                        help=f"of {', '.join(MODEL_NAMES)}; by default all but {', '.join(SERIES_MODELS)}")
+                        help=f"of {', '.join(REFEREE_MODELS)}; by default all but "
+                             f"{', '.join((*SERIES_MODELS, LIGHTGBM))}")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures here too")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -97,10 +99,11 @@ def _read(settings: Settings, flags: argparse.Namespace) -> "Sales":
 
 
 def _methods(settings: Settings, names: list[str]) -> "dict[str, Method]":
+    from shoplake.forecasting.boosted_peer import LightgbmForecaster
     from shoplake.forecasting.comparison import learned_methods, ready
     from shoplake.forecasting.series_models import find_untrained
 
-    learned = learned_methods(settings.ml)
+    learned: dict[str, Method] = {**learned_methods(settings.ml), LIGHTGBM: LightgbmForecaster.fit}
     return {name: learned[name] if name in learned else ready(find_untrained(name, settings.ml.processes))
             for name in names}
 

@@ -16,12 +16,15 @@ CROSTON_SBA = "croston_sba"
 TSB = "tsb"
 IMAPA = "imapa"
 ADIDA = "adida"
+LIGHTGBM = "lightgbm"
 
 LEARNED_MODELS = (LINEAR, XGBOOST)
 BASELINE_MODELS = (WMIXT, MOVING_AVERAGE, SEASONAL_NAIVE, NAIVE, ACTIVE_DAY_AVERAGE, ARIMA)
 # One model for each product, by a library that fits them one by one.
 SERIES_MODELS = (AUTO_ETS, AUTO_THETA, CROSTON_SBA, TSB, IMAPA, ADIDA)
 MODEL_NAMES = (*LEARNED_MODELS, *BASELINE_MODELS, *SERIES_MODELS)
+# Measured against and never served: its packages are for development.
+REFEREE_MODELS = (*MODEL_NAMES, LIGHTGBM)
 
 # name -> the number of days after the cutoff
 HORIZONS = {"next_day": 1, "next_week": 7}
