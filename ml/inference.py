@@ -1,6 +1,7 @@
 """Forecast the units of every product for the next day or the next 7 days, into gold.demand_predictions.
 
-Running it again for the same day, model and horizon replaces the same rows.
+The totals of the next day and the week, of products, categories and the shop, go into gold.demand_totals. Running it
+again for the same day, model and horizon replaces the same rows.
 """
 
 import argparse
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
     from shoplake.forecasting.forecasters import Forecaster
     from shoplake.forecasting.intervals import BandModel
+    from shoplake.forecasting.predictions import Prediction
+    from shoplake.forecasting.totals import RelativeBands
+    from shoplake.lake.addresses import Lake
 
 FORMATS = ("csv", "parquet")
 # Products that are told without --top.
@@ -72,9 +76,10 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
         result = _forecast(settings, flags)
         if warehouse is not None:
-            from shoplake.contract.tables import DEMAND_PREDICTIONS
+            from shoplake.contract.tables import DEMAND_PREDICTIONS, DEMAND_TOTALS
 
-            result["published"] = warehouse.publish([DEMAND_PREDICTIONS])[0].message
+            published = warehouse.publish([DEMAND_PREDICTIONS, DEMAND_TOTALS])
+            result["published"], result["published_totals"] = (one.message for one in published)
     print_result(result, _describe(result), flags.json)
     return EXIT_OK
 
@@ -83,10 +88,9 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     from shoplake.contract.tables import DEMAND_PREDICTIONS
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
-    from shoplake.forecasting.predictions import predict_demand, rank_products, replaced_rows
+    from shoplake.forecasting.predictions import predict_demand, rank_products
+    from shoplake.forecasting.totals import find_shop_totals, measure_past_totals
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.arrow import replace_rows
-    from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
     sales = read_sales(flags.data, lake).rows
@@ -94,9 +98,8 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     forecaster = _find_forecaster(flags.model, settings, history.cutoff)
     log.info("forecasting %d products after %s with %s", len(history.product_ids), history.cutoff, flags.model)
     days = flags.horizon_days or HORIZONS[flags.horizon]
-    rows = predict_demand(forecaster, history, days, _find_bands(settings, history.cutoff))
-    with hold_lock(lake, DEMAND_PREDICTIONS.name, settings.lake.lock_timeout) as lock:
-        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_rows(forecaster, history, days), lock)
+    prediction = predict_demand(forecaster, history, _find_bands(settings, history.cutoff))
+    rows, totals = _save(settings, lake, prediction, measure_past_totals(forecaster, history), days)
     targets = sorted(set(rows["target_date"].to_pylist()))
     top = rank_products(history, rows, flags.top or SHOWN, flags.by)
     return {
@@ -105,9 +108,28 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
         "rows": rows.num_rows, "products": len(history.product_ids),
         "fallback_products": len({row["product_id"] for row in rows.to_pylist() if row["is_fallback"]}),
         "predicted_units": round(sum(rows["predicted_units"].to_pylist()), 3), "table": DEMAND_PREDICTIONS.name,
+        "totals": find_shop_totals(totals),
         "top": top, "export": _export(rows, top, flags, settings, str(history.cutoff)) if flags.export else None,
-        "published": None,
+        "published": None, "published_totals": None,
     }
+
+
+def _save(
+    settings: Settings, lake: "Lake", prediction: "Prediction", past: "RelativeBands", days: int,
+) -> "tuple[pa.Table, pa.Table]":
+    from shoplake.contract.tables import DEMAND_PREDICTIONS, DEMAND_TOTALS
+    from shoplake.forecasting.predictions import replaced_days, replaced_totals, tabulate_days, week_stands
+    from shoplake.forecasting.totals import SPANS, tabulate_totals
+    from shoplake.lake.arrow import replace_rows
+    from shoplake.lake.locks import hold_lock
+
+    rows, timeout = tabulate_days(prediction, days), settings.lake.lock_timeout
+    # Both locks at once: between them another run would leave totals that are no sums of what stands.
+    with hold_lock(lake, DEMAND_PREDICTIONS.name, timeout) as lock, hold_lock(lake, DEMAND_TOTALS.name, timeout) as own:
+        replace_rows(lake, DEMAND_PREDICTIONS, rows, replaced_days(prediction, days), lock)
+        totals = tabulate_totals(prediction, past, SPANS if week_stands(lake, prediction) else SPANS[:1])
+        replace_rows(lake, DEMAND_TOTALS, totals, replaced_totals(prediction), own)
+    return rows, totals
 
 
 def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaster":
@@ -160,9 +182,17 @@ def _describe(result: dict[str, Any]) -> str:
     ]
     lines += [f"{product['product_id']:<22}{product['active_days']:>18,}{product['predicted_units']:>16,.1f}"
               f"{product['active_day_average']:>22,.1f}" for product in result["top"]]
+    lines += ["", *(_describe_total(total) for total in result["totals"])]
     lines += [f"exported to {result['export']}"] if result["export"] else []
     lines += [f"--save-bq: {result['published']}"] if result["published"] else []
     return "\n".join(lines)
+
+
+def _describe_total(total: dict[str, Any]) -> str:
+    limits = ", ".join(f"{level}%: {total[f'lower_{level}']:,.0f} to {total[f'upper_{level}']:,.0f}"
+                       for level in (80, 95) if total[f"lower_{level}"] is not None)
+    days = "next day" if total["horizon_days"] == 1 else f"next {total['horizon_days']} days"
+    return f"the shop's {days}: {total['predicted_units']:,.0f} units" + (f" ({limits})" if limits else "")
 
 
 if __name__ == "__main__":

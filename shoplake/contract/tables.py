@@ -11,6 +11,8 @@ from shoplake.contract.events import FIELDS
 # The redundant names say that readers import them from here.
 from shoplake.contract.forecasts import BACKTEST_METRICS as BACKTEST_METRICS
 from shoplake.contract.forecasts import DEMAND_PREDICTIONS as DEMAND_PREDICTIONS
+from shoplake.contract.forecasts import DEMAND_TOTALS as DEMAND_TOTALS
+from shoplake.contract.forecasts import FORECAST_ACCURACY as FORECAST_ACCURACY
 from shoplake.contract.relations import Table as Table
 from shoplake.contract.relations import View as View
 from shoplake.errors import ConfigError
@@ -121,7 +123,7 @@ DAILY_SALES = Table(
      *SALES_MEASURES, *_INTEREST_MEASURES),
     partition_by="event_date", cluster_by=("product_id", "category"), served=True,
     writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
-    readers=("ml/feature_engineering.py", "ml/train.py", "ml/inference.py"),
+    readers=("ml/feature_engineering.py", "ml/train.py", "ml/inference.py", "ml/accuracy.py"),
 )
 CATEGORY_REVENUE = Table(
     "gold.category_revenue", "Sales of each category on each day, with growth over the same day a week before",
@@ -220,7 +222,7 @@ FILES = Table(
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
     DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, DEMAND_PREDICTIONS,
-    BACKTEST_METRICS, LEDGER, RUNS, FILES,
+    DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
 )
 
 QUARANTINE_COUNTS = View(

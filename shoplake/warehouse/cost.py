@@ -61,6 +61,8 @@ class Shop:
             "gold.daily_sales": self.products, "gold.category_revenue": self.categories, "gold.daily_sales_summary": 1,
             "gold.customer_daily_sales": self.customers,
             "gold.demand_predictions": self.products * self.models * self.horizons,
+            # Each for the next day and the week.
+            "gold.demand_totals": 2 * self.models * (self.products + self.categories + 1),
             "silver.product_revenue_5min": self.products * self.selling_windows,
             "silver.category_revenue_1h": self.categories * 24,
             "silver.quarantine_counts": self.rules, "silver.ingest_counts": 1, "silver.latest_window_products": 0,
