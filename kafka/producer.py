@@ -5,7 +5,8 @@
   python kafka/producer.py --replay data.csv --source online_retail                replay a file
   python kafka/producer.py --events 50000 --from D --to D --to-file data.csv       simulate into a file, no broker
 
---truth writes the right answers beside simulated events: every lake table that they must give.
+--truth writes the right answers beside simulated events: every lake table that they must give, and the demand behind
+them. --promotions writes when what was offered cheaper, and will be in the week after --to: ml/train.py reads it.
 """
 
 import argparse
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", dest="last", type=day, metavar="DAY", help="last shop day to simulate, before today")
     parser.add_argument("--seed", type=int, help="decides what shoppers do (default: drawn, and told at the end)")
     parser.add_argument("--truth", type=Path, metavar="FILE", help="write the right answers of the simulation as JSON")
+    parser.add_argument("--promotions", type=Path, metavar="FILE", help="write the history's promotions as CSV")
     parser.add_argument("--to-file", type=Path, metavar="FILE", help="write .csv[.gz] or .parquet instead of sending")
     parser.add_argument("--acks", type=Path, metavar="FILE", help="write each acknowledged record as CSV: partition, "
                         "offset, and its event_id or (--replay) its value's SHA-256")
@@ -86,19 +88,24 @@ def run(flags: argparse.Namespace) -> int:
         reader = open_source(flags.replay, flags.source, settings)
         return send(islice(reader, flags.limit), flags, settings, reader=reader)
 
-    from shoplake.simulation import Truth, simulate_file, simulate_history, simulate_live
+    from shoplake.simulation import Truth, build_shop, simulate_file, simulate_history, simulate_live, write_promotions
 
-    for path in filter(None, (flags.to_file, flags.truth)):
+    for path in filter(None, (flags.to_file, flags.truth, flags.promotions)):
         path.parent.mkdir(parents=True, exist_ok=True)
     flags.seed = time.time_ns() % 2**32 if flags.seed is None else flags.seed
     days = (flags.first, flags.last)
     asked = {"seed": flags.seed, "events": flags.events, "from": flags.first, "to": flags.last}
-    truth = Truth(asked | settings.shop.model_dump()) if flags.truth else None
+    shop = build_shop(settings.simulation)
+    truth = Truth(asked | settings.shop.model_dump(), shop) if flags.truth else None
     if flags.to_file:
-        return write_file(simulate_file(flags.to_file, *days, flags.events, flags.seed, settings), flags, truth)
-    if flags.first:
-        return send(simulate_history(*days, flags.events, flags.seed, settings), flags, settings, truth)
-    return send(simulate_live(flags.events, flags.seed, settings, now_ms), flags, settings, truth)
+        records = simulate_file(flags.to_file, *days, flags.events, flags.seed, settings)
+    elif flags.first:
+        records = simulate_history(*days, flags.events, flags.seed, settings)
+    else:
+        records = simulate_live(flags.events, flags.seed, settings, now_ms)
+    if flags.promotions:
+        write_promotions(flags.promotions, shop, *days)
+    return write_file(records, flags, truth) if flags.to_file else send(records, flags, settings, truth)
 
 
 def now_ms() -> int:
@@ -110,7 +117,7 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
     """Refuse flags that contradict one another, before anything is opened."""
     today = datetime.now(ZoneInfo(settings.shop.time_zone)).date()
     simulation = {"--from": flags.first, "--to": flags.last, "--seed": flags.seed, "--truth": flags.truth,
-                  "--to-file": flags.to_file}
+                  "--to-file": flags.to_file, "--promotions": flags.promotions}
     given = [name for name, value in simulation.items() if value is not None]
     problems = [
         (flags.replay and given, f"{', '.join(given)} belong to a simulation; leave them out, or give --events"),
@@ -120,6 +127,7 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
         (flags.last and flags.last >= today,
          f"--to {flags.last} is not over yet: in {settings.shop.time_zone} it is {today}; give a day before it"),
         (flags.to_file and not flags.first, "--to-file writes history: give --from and --to"),
+        (flags.promotions and not flags.first, "--promotions are those of a history: give --from and --to"),
         (flags.seed is not None and flags.seed < 0, f"--seed {flags.seed} is negative; give 0 or more"),
         (not 0 <= flags.delay <= 3600, f"--delay {flags.delay:g} is out of range; give 0 to 3600 seconds"),
     ]

@@ -35,6 +35,7 @@ _FINE_PRICE_SHARE = 0.05     # products priced in 3 or 4 decimals
 _PROMOTED_SHARE = 0.4
 _PROMOTION_PRICE = 80        # per cent of the price
 _PROMOTION_UPLIFT = 2.2
+_OUT_OF_STOCK_LOOKS = 0.3    # of the usual looks at a product that cannot be had
 _PRICE_STEP_DAYS = 91
 _PRICE_STEPS = (100, 103, 106)  # per cent; the price moves from one to the next and starts again
 _RECATEGORISED_EVERY = 12    # every twelfth product changes its category …
@@ -42,6 +43,7 @@ _RECATEGORISED_AFTER = 20 * 86_400  # … every 20 days, in the middle of a day
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class Offer:
 
 
 @dataclass(frozen=True)
+class Calendar:
+    """What a day has of its own, (products,) each.
+
+    Attributes:
+        is_promoted: offered at a lower price.
+        in_stock: whether it can be put into the cart.
+        is_awake: whether shoppers look at it at all; products that sell on few days are asleep on the others.
+    """
+
+    is_promoted: Flags
+    in_stock: Flags
+    is_awake: Flags
+
+
+@dataclass(frozen=True)
 class Shop:
     """Everything about the shop that no day changes; arrays are by product number."""
 
@@ -70,7 +87,7 @@ class Shop:
     _categories: list[tuple[str, str]]
     _levels: Floats
     _week_shapes: Ints
-    _is_slow: npt.NDArray[np.bool_]
+    _is_slow: Flags
     _price_units: Ints
     _price_decimals: Ints
     _phases: Ints
@@ -81,17 +98,27 @@ class Shop:
 
     def offer(self, day: date) -> Offer:
         """Give the day's prices, attraction and stock."""
+        today = self.calendar(day)
+        weights = self.attraction(day, today.is_promoted, today.in_stock)
+        return Offer(self._prices(day.toordinal(), today.is_promoted), np.cumsum(weights).tolist(),
+                     today.in_stock.tolist())
+
+    def calendar(self, day: date) -> Calendar:
+        """Give what is promoted, in stock and awake on the day."""
         number = day.toordinal()
         is_promoted = (number + self._phases) % self._promotion_cycles < self._promotion_days
         in_stock = (number + 3 * self._phases) % self._stock_cycles >= self._stock_out_days
         # Knuth's multiplicative hash: scattered days, the same for every run.
-        is_awake = (number * 2_654_435_761 + self._phases * 40_503) % 1000 < 1000 * _SLOW_ACTIVE
-        weights = self._levels * _WEEK_SHAPES[self._week_shapes, day.weekday()]
-        weights = weights * np.where(is_promoted, _PROMOTION_UPLIFT, 1.0) * np.where(in_stock, 1.0, 0.3)
-        weights = np.where(self._is_slow & ~is_awake, 0.0, weights)
-        return Offer(self._prices(number, is_promoted), np.cumsum(weights).tolist(), in_stock.tolist())
+        is_lucky = (number * 2_654_435_761 + self._phases * 40_503) % 1000 < 1000 * _SLOW_ACTIVE
+        return Calendar(is_promoted, in_stock, ~self._is_slow | is_lucky)
 
-    def _prices(self, number: int, is_promoted: npt.NDArray[np.bool_]) -> list[Decimal]:
+    def attraction(self, day: date, is_promoted: Flags, in_stock: Flags) -> Floats:
+        """Give the weights with which shoppers look at the products, for any promotions and stock."""
+        weights = self._levels * _WEEK_SHAPES[self._week_shapes, day.weekday()]
+        weights = weights * np.where(is_promoted, _PROMOTION_UPLIFT, 1.0) * np.where(in_stock, 1.0, _OUT_OF_STOCK_LOOKS)
+        return np.where(self.calendar(day).is_awake, weights, 0.0)
+
+    def _prices(self, number: int, is_promoted: Flags) -> list[Decimal]:
         steps = np.array(_PRICE_STEPS)[(number + self._phases) // _PRICE_STEP_DAYS % len(_PRICE_STEPS)]
         percent = steps * np.where(is_promoted, _PROMOTION_PRICE, 100)
         units = np.maximum(self._price_units * percent // 10_000, 1)

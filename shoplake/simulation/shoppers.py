@@ -17,12 +17,14 @@ _HOURS = (1.5, 0.7, 0.4, 0.3, 0.3, 0.5, 1, 2, 3, 4, 5, 6, 7, 6.5, 5.5, 5, 5, 5.5
 _HOURS_SUMMED = tuple(sum(_HOURS[:hour + 1]) for hour in range(24))
 
 _GUEST = 0.15
-_MOST_PRODUCTS = 8
-_NEXT_PRODUCT = 0.62
-_TO_CART = 0.5
-_OUT_OF_CART = 0.08
-_ORDER = 0.75
-_CANCEL = 0.06
+MOST_PRODUCTS = 8
+NEXT_PRODUCT = 0.62
+TO_CART = 0.5
+OUT_OF_CART = 0.08
+ORDER = 0.75
+CANCEL = 0.06
+BULK = 0.01
+BULK_PACKS = (5, 20)  # times the usual quantity
 _CANCEL_AFTER = (600, 2 * 86_400)  # seconds
 
 
@@ -96,23 +98,23 @@ def _simulate_visit(shop: Shop, offer: Offer, start: int, latest: int, name: str
         activities.append(activity)
         return activity
 
-    for _ in range(_MOST_PRODUCTS):
+    for _ in range(MOST_PRODUCTS):
         product = draws.pick(offer.attraction)
         act("product_viewed", product, 1)
         second += draws.between(5, 120)
-        if offer.in_stock[product] and product not in cart and draws.chance(_TO_CART):
+        if offer.in_stock[product] and product not in cart and draws.chance(TO_CART):
             cart[product] = _draw_quantity(shop.pack_sizes[product], draws)
             act("add_to_cart", product, cart[product])
             second += draws.between(5, 90)
-            if draws.chance(_OUT_OF_CART):
+            if draws.chance(OUT_OF_CART):
                 act("remove_from_cart", product, cart.pop(product))
                 second += draws.between(5, 30)
-        if not draws.chance(_NEXT_PRODUCT):
+        if not draws.chance(NEXT_PRODUCT):
             break
-    if cart and draws.chance(_ORDER):
+    if cart and draws.chance(ORDER):
         second += draws.between(30, 300)
         for line in [act("order_created", product, quantity, f"o-{name}") for product, quantity in cart.items()]:
-            if draws.chance(_CANCEL):
+            if draws.chance(CANCEL):
                 activities.append(line._replace(
                     event_type="order_cancelled", second=min(line.second + draws.between(*_CANCEL_AFTER), latest)))
     return activities
@@ -120,4 +122,4 @@ def _simulate_visit(shop: Shop, offer: Offer, start: int, latest: int, name: str
 
 def _draw_quantity(pack_size: int, draws: Draws) -> int:
     quantity = draws.between(1, pack_size)
-    return quantity * draws.between(5, 20) if draws.chance(0.01) else quantity
+    return quantity * draws.between(*BULK_PACKS) if draws.chance(BULK) else quantity

@@ -16,7 +16,9 @@ from typing import Any
 
 from shoplake.contract.events import utc_text
 from shoplake.errors import SourceError
+from shoplake.simulation.demand import tabulate_demand
 from shoplake.simulation.records import Kind, SimulatedRecord, to_microseconds, utc_moment
+from shoplake.simulation.shop import Shop
 
 _WINDOWS = {
     "silver.product_revenue_5min": (300_000_000, "product_id"),
@@ -65,10 +67,12 @@ class Truth:
 
     Args:
         parameters: what the run was asked for; stands in the document.
+        shop: adds the demand that was behind the draws.
     """
 
-    def __init__(self, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, parameters: Mapping[str, Any], shop: Shop | None = None) -> None:
         self._parameters = dict(parameters)
+        self._shop = shop
         self._bronze: list[str] = []
         self._accepted: list[SimulatedRecord] = []
         self._duplicates: list[list[str]] = []
@@ -88,7 +92,8 @@ class Truth:
     def document(self) -> dict[str, Any]:
         """Give the right answers: for each table its rows as lists, in no promised order.
 
-        Money is text with four decimals, times are UTC with six, growth has six decimals.
+        Money is text with four decimals, times are UTC with six, growth has six decimals. "demand" is no table: it is
+        what was to be expected before chance had its say (`demand.tabulate_demand`).
         """
         dates_by_id = Counter(record.event_id for record in self._accepted)
         return {
@@ -107,6 +112,8 @@ class Truth:
             "gold.daily_sales_summary": self._daily_sales_summary(),
             "gold.customer_daily_sales": self._customer_daily_sales(),
             **{name: self._window(*window) for name, window in _WINDOWS.items()},
+            "demand": tabulate_demand(self._shop, Counter(record.event_date for record in self._accepted))
+            if self._shop else [],
         }
 
     def write(self, path: Path) -> None:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,9 @@ TODAY = datetime.now(UTC).date()
     (["--events", "10", "--delay", "-1"], "--delay -1 is out of range"),
     (["--events", "10", "--seed", "-1"], "--seed -1 is negative"),
     (["--replay", "data.csv", "--truth", "truth.json"], "--truth belong to a simulation"),
+    (["--events", "10", "--promotions", "plan.csv"], "--promotions are those of a history"),
+    (["--events", "10", "--from", "2026-03-09", "--to", "2026-03-01", "--promotions", "plan.csv"],
+     "must not be after the last"),
 ])
 def test_wrong_usage_exits_2(
     produce: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: list[str], message: str,
@@ -288,3 +291,18 @@ def test_an_account_that_cannot_be_written_is_no_success(broker: str, topic: str
     assert code == 1
     assert json.loads(out)["acknowledged"] == 0
     assert "No space left on device" in err
+
+
+def test_promotions_of_the_history_and_the_week_after_it(produce: Any, tmp_path: Path) -> None:
+    file, plan, truth_file = (tmp_path / name for name in ("data.csv", "plan/of/it.csv", "truth.json"))
+    assert produce("--events", "500", *HISTORY, "--to-file", file, "--promotions", plan, "--truth", truth_file)[0] == 0
+    with plan.open() as rows:
+        promotions = list(csv.DictReader(rows))
+    first, last = date.fromisoformat(HISTORY[1]), date.fromisoformat(HISTORY[3])
+    assert {date.fromisoformat(row["from_date"]) for row in promotions} >= {first, last + timedelta(days=7)}
+    assert max(row["to_date"] for row in promotions) == str(last + timedelta(days=7))
+    demand = json.loads(truth_file.read_text())["demand"]
+    planned = {(row["product_id"], first + timedelta(days=number)) for row in promotions
+               for number in range((last - first).days + 1)
+               if row["from_date"] <= str(first + timedelta(days=number)) <= row["to_date"]}
+    assert {(row[1], date.fromisoformat(row[0])) for row in demand if row[4]} == planned
