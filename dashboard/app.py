@@ -179,7 +179,7 @@ def show_block(block: Block) -> None:
     from shoplake.dashboards.html import write_block, write_title
 
     if isinstance(block, Graph):
-        st.html(write_title(block.title))
+        st.html(write_title(block.title, block.caption))
         st.vega_lite_chart(block.spec, width="stretch", alt=block.title)
     else:
         st.html(write_block(block))

@@ -5,7 +5,6 @@ newest shop day's, or today's before there is one. Written again it is replaced.
 """
 
 import argparse
-import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,6 @@ from shoplake.settings import PROFILES, load_settings
 
 if TYPE_CHECKING:
     from shoplake.dashboards.board import Board
-
-MAX_NAME = 150
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     from shoplake.dashboards.board import Board
-    from shoplake.dashboards.document import write_document
+    from shoplake.dashboards.document import name_document, save_document, write_document
     from shoplake.dashboards.figures import write_time
     from shoplake.dashboards.pages import forecast_page, live_page, quality_page, runs_page, sales_page
     from shoplake.warehouse import open_warehouse
@@ -49,8 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
         subject = arguments.run_id or _find_day(board, now)
         pages = [build(board, now) for build in (sales_page, forecast_page, quality_page, live_page, runs_page)]
     origin = f"Written {write_time(now)} from the profile {settings.profile}"
-    file = arguments.out or settings.report_path / f"{_name_file(subject)}.html"
-    _replace_file(file, write_document(f"shoplake report: {subject}", origin, pages))
+    file = arguments.out or settings.report_path / name_document(subject)
+    save_document(file, write_document(f"shoplake report: {subject}", origin, pages))
     result: dict[str, Any] = {"file": str(file), "run_id": arguments.run_id, "bytes": file.stat().st_size}
     print_result(result, f"report: {file}", arguments.json)
     return EXIT_OK
@@ -62,18 +59,6 @@ def _find_day(board: "Board", now: datetime) -> str:
     if board.changed_at(DAILY_SALES.name) is None:
         return str(now.date())
     return str(board.ask("daily_revenue").day("to_date"))
-
-
-def _name_file(subject: str) -> str:
-    """Give a name that every file system takes and that leads into no other folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", subject).lstrip(".")[:MAX_NAME] or "report"
-
-
-def _replace_file(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Learned models and bands are fitted anew at every weekly origin; the ensemble's weights are chosen on the validation
 origins. Figures are beside those of wMixT, the strongest simple average, with 95% intervals of a paired bootstrap over
-items. They replace those of the same data in gold.backtest_metrics.
+items. They replace those of the same data in gold.backtest_metrics; a page with plots says the same to people.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
     from shoplake.forecasting.backtest import Method
+    from shoplake.forecasting.comparison import Backtest
     from shoplake.forecasting.inputs import Sales
 
 SHOWN = ("week_wrmsse", "week_wape", "week_bias", "day_wrmsse", "next_day_wrmsse", "coverage_80", "cpu_seconds")
@@ -47,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
                         help=f"of {', '.join(REFEREE_MODELS)}; by default all but "
                              f"{', '.join((*SERIES_MODELS, LIGHTGBM))}")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the figures here too")
+    parser.add_argument("--page", type=Path, metavar="FILE.html",
+                        help="the page with plots (default: backtest/<name of the data>.html in the data folder)")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags = parser.parse_args(argv)
@@ -80,11 +83,23 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         replace_rows(lake, BACKTEST_METRICS, tabulate_figures(figures, sales, history.cutoff),
                      replaced_figures(sales), lock)
     result = {"data": sales.data, "data_version": sales.version, "as_of_date": history.cutoff, **figures}
+    result["page"] = str(_write_page(flags.page or settings.data_path / "backtest", result, backtest))
     if flags.out:
         flags.out.parent.mkdir(parents=True, exist_ok=True)
         flags.out.write_text(json.dumps(result, indent=1, default=str))
     print_result(result, _describe(result), flags.json)
     return EXIT_OK
+
+
+def _write_page(place: Path, result: dict[str, Any], backtest: "Backtest") -> Path:
+    from shoplake.dashboards.backtest_pages import build_pages, describe_origin
+    from shoplake.dashboards.document import name_document, save_document, write_document
+    from shoplake.forecasting.evidence import collect_evidence
+
+    file = place if place.suffix else place / name_document(result["data"])
+    pages = build_pages(result, collect_evidence(backtest))
+    save_document(file, write_document(f"Backtest of {result['data']}", describe_origin(result), pages))
+    return file
 
 
 def _read(settings: Settings, flags: argparse.Namespace) -> "Sales":
@@ -124,7 +139,9 @@ def _describe(result: dict[str, Any]) -> str:
             if value is not None))
     weights = ", ".join(f"{weight:g} {name}" for name, weight in result["ensemble_weights"].items() if weight)
     lines += ["", f"The ensemble, as the validation weeks chose it: {weights}"]
-    return "\n".join([*lines, f"All figures of {result['data']} up to {result['as_of_date']}: gold.backtest_metrics"])
+    lines += [f"All figures of {result['data']} up to {result['as_of_date']}: gold.backtest_metrics",
+              f"The same with plots, for a browser: {result['page']}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

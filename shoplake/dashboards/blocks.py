@@ -32,10 +32,11 @@ class Figures:
 
 @dataclass(frozen=True)
 class Graph:
-    """A chart, in Vega-Lite, with a title that says the unit."""
+    """A chart, in Vega-Lite, with a title that says the unit; `caption` says how to read it."""
 
     title: str
     spec: dict[str, Any]
+    caption: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,20 +86,37 @@ def draw_growth(rows: pa.Table, currency: str) -> Spec:
 
 
 def draw_demand(rows: pa.Table) -> Spec:
-    """Draw units sold as a grey line and each model's forecast as a dashed line of its own colour."""
+    """Draw units sold as a grey line and each model's forecast as a dashed line of its own colour.
+
+    Around a forecast lie its 80% band and, paler, its 95% band, on the days that have limits.
+    """
     values = [{
         **_day(row["target_date"]), "units": row["units"], "Series": row["model"] or SOLD,
         "Units": f"{row['units']:,.0f}" if row["model"] is None else f"{row['units']:,.1f}",
-        "Forecast made after": str(row["as_of_date"] or ""),
+        "Forecast made after": str(row["as_of_date"] or ""), **_bands(row),
     } for row in rows.to_pylist()]
     models = sorted({value["Series"] for value in values} - {SOLD}, reverse=True)
     colour = alt.Color("Series:N", sort=[SOLD, *models], scale=alt.Scale(
         domain=[SOLD, *models], range=[NEUTRAL, *_palette(len(models))]), legend=_legend())
-    return _draw(
-        values, alt.MarkDef("line", point=alt.OverlayMarkDef(size=28), strokeWidth=2), height=340,
-        x=_days_axis(), y=alt.Y("units:Q", title=None, axis=alt.Axis(tickCount=5)), color=colour,
+    y = alt.Axis(tickCount=5)
+    line = alt.Chart().mark_line(point=alt.OverlayMarkDef(size=28), strokeWidth=2).encode(
+        x=_days_axis(), y=alt.Y("units:Q", title=None, axis=y), color=colour,
         strokeDash=alt.condition(f"datum.Series == '{SOLD}'", alt.value([1, 0]), alt.value([6, 3])),
-        tooltip=_tips("Day", "Series", "Units", "Forecast made after"))
+        tooltip=_tips("Day", "Series", "Units", "80% band", "95% band", "Forecast made after"))
+    # Bars, not areas: on one day a model may have limits and on the next none.
+    bands = [
+        alt.Chart().transform_filter(f"isValid(datum.lower_{level})").mark_bar(size=10, opacity=opacity).encode(
+            x=_days_axis(), y=alt.Y(f"lower_{level}:Q", title=None, axis=y), y2=f"upper_{level}:Q", color=colour)
+        for level, opacity in ((95, 0.18), (80, 0.26))]
+    spec: Spec = alt.layer(*bands, line, data=alt.InlineData(values=values), height=340).to_dict()
+    return spec
+
+
+def _bands(row: dict[str, Any]) -> dict[str, Any]:
+    limits = {name: row[name] for level in (80, 95) for name in (f"lower_{level}", f"upper_{level}")}
+    texts = {f"{level}% band": "" if row[f"lower_{level}"] is None
+             else f"{row[f'lower_{level}']:,.1f} to {row[f'upper_{level}']:,.1f}" for level in (80, 95)}
+    return {**limits, **texts}
 
 
 def draw_rejections(days: Sequence[tuple[date, int]]) -> Spec:

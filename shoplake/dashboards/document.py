@@ -1,7 +1,9 @@
 """A report: pages as one HTML file that needs nothing but itself, with charts drawn into it."""
 
+import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import vl_convert
@@ -11,6 +13,7 @@ from shoplake.dashboards.charts import ACCENT
 from shoplake.dashboards.html import STYLE, write_block, write_origin, write_title
 
 _CHART_WIDTH = 860
+_MAX_NAME = 150
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 _ALLOWED_ADDRESSES: list[str] = []  # a chart holds its data; nothing may be fetched while it is drawn
 _PAGE_STYLE = f"""
@@ -33,6 +36,7 @@ _CHART_CONFIG: dict[str, Any] = {
              "gridOpacity": 0.12, "domainColor": "currentColor", "domainOpacity": 0.35, "tickColor": "currentColor",
              "tickOpacity": 0.35, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
     "legend": {"labelColor": "currentColor", "labelFontSize": 12},
+    "header": {"labelColor": "currentColor", "labelFontSize": 12},
 }
 
 
@@ -50,9 +54,25 @@ def write_document(title: str, origin: str, pages: Sequence[Page]) -> str:
     )
 
 
+def save_document(file: Path, text: str) -> None:
+    """Write a file as a whole: whoever opens it meanwhile sees the old one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def name_document(subject: str) -> str:
+    """Give a file name that every file system takes and that leads into no other folder."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", subject).lstrip(".")[:_MAX_NAME] or "report"
+    return f"{stem}.html"
+
+
 def draw_svg(graph: Graph) -> str:
     """Draw a chart as SVG whose text has the colour of its surroundings."""
-    spec = {**graph.spec, "width": _CHART_WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}}
+    spec = graph.spec
+    if "facet" not in spec:  # small multiples have widths of their own
+        spec = {**spec, "width": _CHART_WIDTH, "autosize": {"type": "fit-x", "contains": "padding"}}
     config = {**spec.get("config", {}), **_CHART_CONFIG}
     svg: str = vl_convert.vegalite_to_svg(
         {**spec, "config": config, "description": graph.title}, allowed_base_urls=_ALLOWED_ADDRESSES)
@@ -61,5 +81,5 @@ def draw_svg(graph: Graph) -> str:
 
 def _write_any(block: Block) -> str:
     if isinstance(block, Graph):
-        return f"<figure>{write_title(block.title)}{draw_svg(block)}</figure>"
+        return f"<figure>{write_title(block.title, block.caption)}{draw_svg(block)}</figure>"
     return write_block(block)

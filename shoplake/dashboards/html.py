@@ -25,6 +25,7 @@ STYLE = f"""
 .sl-note {{ font-size: .8rem; opacity: .8; min-height: 1.1em; }}
 .sl-up::before {{ content: "▲ "; color: var(--accent); }} .sl-down::before {{ content: "▼ "; color: var(--warm); }}
 .sl-title {{ font-weight: 600; font-size: 1rem; margin: .4rem 0 .3rem; overflow-wrap: anywhere; }}
+.sl-caption {{ font-size: .85rem; opacity: .8; margin: 0 0 .4rem; overflow-wrap: anywhere; }}
 .sl-scroll {{ overflow-x: auto; }}
 .sl table {{ border-collapse: collapse; width: 100%; font-size: .875rem; }}
 .sl th {{ text-align: left; font-weight: 600; opacity: .8; white-space: nowrap; }}
@@ -56,9 +57,10 @@ def write_origin(text: str) -> str:
     return f'<div class="sl"><p class="sl-origin">{escape(text)}</p></div>'
 
 
-def write_title(text: str) -> str:
-    """Write a chart's title."""
-    return f'<div class="sl"><div class="sl-title">{escape(text)}</div></div>'
+def write_title(text: str, caption: str = "") -> str:
+    """Write a chart's title, and how to read it."""
+    below = f'<p class="sl-caption">{escape(caption)}</p>' if caption else ""
+    return f'<div class="sl"><div class="sl-title">{escape(text)}</div>{below}</div>'
 
 
 def _write_notice(notice: Notice) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.backtest import (
@@ -18,17 +19,27 @@ from shoplake.forecasting.backtest import (
     collect_forecasts,
     demand_classes,
 )
-from shoplake.forecasting.coverage import measure_bands
+from shoplake.forecasting.coverage import Limits, lay_bands, measure_bands, trading_days
 from shoplake.forecasting.ensemble import choose_weights
 from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory, FloatArray
-from shoplake.forecasting.metrics import Figure, Scored, bootstrap_origins_too, bootstrap_ratio, scaled_squares, score
+from shoplake.forecasting.metrics import (
+    Figure,
+    Scored,
+    bootstrap_origins_too,
+    bootstrap_ratio,
+    scaled_squares,
+    score,
+    score_horizons,
+)
 from shoplake.forecasting.models import REGRESSORS, Regressor, fit_model
 from shoplake.forecasting.names import ENSEMBLE, WMIXT
-from shoplake.forecasting.training import LEARNED_FROM, build_training_rows
+from shoplake.forecasting.training import build_training_rows
 from shoplake.settings import MlSettings
 
 TOP_ITEMS = 300
+BY_CLASS = ("week_wrmsse", "week_wape", "week_bias")
+BY_HORIZON = ("day_wrmsse", "day_wape", "day_bias")
 COMPARED = ("week_wrmsse", "week_wape", "day_wrmsse", "next_day_wrmsse", "top_week_wrmsse")
 SEED = 20111201
 
@@ -37,7 +48,13 @@ log = logging.getLogger("shoplake.forecasting.comparison")
 
 @dataclass(frozen=True)
 class Backtest:
-    """What every method forecast from the three kinds of origins."""
+    """What every method forecast from the three kinds of origins.
+
+    Attributes:
+        weights: of the ensemble's members.
+        fitted: each method's forecaster as it was made at the last test origin.
+        limits: bands around the forecasts of `test`, of the methods that have them.
+    """
 
     history: DemandHistory
     origins: Origins
@@ -45,7 +62,8 @@ class Backtest:
     test: Mapping[str, Entry]
     daily: Mapping[str, Entry]
     weights: Mapping[str, float]
-    bands: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fitted: Mapping[str, Forecaster]
+    limits: Mapping[str, Limits] = field(default_factory=dict)
 
 
 def run_backtest(history: DemandHistory, origins: Origins, methods: Mapping[str, Method],
@@ -64,28 +82,27 @@ def run_backtest(history: DemandHistory, origins: Origins, methods: Mapping[str,
             raise ForecastError(
                 f"nothing can be scored after {history.until(days).cutoff}: no item has {REFEREE.days} days of history "
                 f"and {REFEREE.active_days} days with a sale by then")
-    validation, test, daily = {}, {}, {}
+    validation, test, daily, fitted = {}, {}, {}, {}
     for name, method in methods.items():
         method = remember(method)
         log.info("forecasting with %s", name)
         validation[name] = collect_forecasts(history, origins.validation, method)
         test[name] = collect_forecasts(history, origins.test, method)
         daily[name] = collect_forecasts(history, origins.daily, method, made_at=origins.test)
+        fitted[name] = method(history.until(origins.test[-1]))
     chosen = {name: validation[name].units for name in members}
     weights = choose_weights(
         collect_actuals(history, origins.validation, REFEREE), chosen, validation[WMIXT].units)
     for entries in (validation, test, daily):
         entries[ENSEMBLE] = _mix(entries, weights)
-    return Backtest(history, origins, validation, test, daily, weights)
+    return Backtest(history, origins, validation, test, daily, weights, fitted)
 
 
 def add_bands(backtest: Backtest, names: Sequence[str], settings: MlSettings) -> Backtest:
     """Lay bands around the forecasts of some methods, fitted anew at each test origin."""
     log.info("fitting bands at %d origins", len(backtest.origins.test))
-    origins = backtest.origins.test
-    scored = collect_actuals(backtest.history, origins, REFEREE)
     forecasts = {name: backtest.test[name].units for name in names}
-    return replace(backtest, bands=measure_bands(backtest.history, origins, scored, forecasts, settings))
+    return replace(backtest, limits=lay_bands(backtest.history, backtest.origins.test, forecasts, settings))
 
 
 def _mix(entries: Mapping[str, Entry], weights: Mapping[str, float]) -> Entry:
@@ -101,23 +118,27 @@ def tell_figures(backtest: Backtest) -> dict[str, Any]:
     scored_daily = collect_actuals(backtest.history, backtest.origins.daily, REFEREE)
     figures = {name: _figures(scored, scored_daily, backtest.test[name], backtest.daily[name])
                for name in backtest.test}
+    is_trading = trading_days(backtest.history, backtest.origins.daily)
     classes = demand_classes(backtest.history)
+    bands = measure_bands(backtest.history, backtest.origins.test, scored, backtest.limits)
     base_squares = scaled_squares(scored, backtest.test[WMIXT].units)["week"]
     models, ratios = {}, {}
     for name, own in figures.items():
         entry = backtest.test[name]
         models[name] = {
             **{metric: figure.value for metric, figure in own.items()}, "cpu_seconds": round(entry.cpu_seconds, 2),
-            "fallback_count": entry.fallback_count, **backtest.bands.get(name, {}),
-            "week_wrmsse_by_class": {str(kind): _only(own["week_wrmsse"], classes == kind).value
-                                     for kind in np.unique(classes)},
+            "fallback_count": entry.fallback_count, **bands.get(name, {}), **_by_class(own, classes),
+            **_by_horizon(score_horizons(scored_daily, backtest.daily[name].units, is_trading)),
         }
         ratios[name] = {metric: bootstrap_ratio(own[metric], figures[WMIXT][metric], SEED) for metric in COMPARED}
         ratios[name]["week_wrmsse_with_origins"] = bootstrap_origins_too(
             scored, scaled_squares(scored, entry.units)["week"], base_squares, SEED)
     return {
         "models": models, "ratio_to_wmixt": ratios, "ensemble_weights": dict(backtest.weights),
-        "items": int(scored.is_scored.any(axis=1).sum()), "test_origins": len(backtest.origins.test),
+        "items": int(scored.is_scored.any(axis=1).sum()),
+        "items_by_class": {str(kind): int(scored.is_scored[classes == kind].any(axis=1).sum())
+                           for kind in np.unique(classes)},
+        "test_origins": len(backtest.origins.test),
         "daily_origins": len(backtest.origins.daily),
     }
 
@@ -130,6 +151,16 @@ def _figures(scored: Scored, scored_daily: Scored, entry: Entry, daily: Entry) -
     by_day = score(scored_daily, daily.units)
     next_day = {name: by_day[name] for name in by_day if name.startswith("next_day")}
     return {**figures, **next_day, "top_week_wrmsse": _only(figures["week_wrmsse"], is_top)}
+
+
+def _by_class(figures: Mapping[str, Figure], classes: npt.NDArray[np.object_]) -> dict[str, dict[str, float | None]]:
+    return {f"{metric}_by_class": {str(kind): _only(figures[metric], classes == kind).value
+                                   for kind in np.unique(classes)} for metric in BY_CLASS}
+
+
+def _by_horizon(horizons: Sequence[Mapping[str, Figure]]) -> dict[str, list[float | None]]:
+    # From the daily origins, so that each horizon meets every weekday.
+    return {f"{metric}_by_horizon": [figures[metric].value for figures in horizons] for metric in BY_HORIZON}
 
 
 def _only(figure: Figure, is_item: Any) -> Figure:
@@ -159,20 +190,3 @@ def learned_methods(settings: MlSettings) -> dict[str, Method]:
         return fit_model(regressor, build_training_rows(history, settings), settings)
 
     return {regressor.name: partial(train, regressor=regressor) for regressor in REGRESSORS}
-
-
-def compare_forecasters(
-    history: DemandHistory, forecasters: Sequence[Forecaster], cutoffs: Sequence[int],
-) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Score forecasters that are ready on the days after each cutoff: horizon -> model -> wape, rmsse, bias, wrmsse.
-
-    Items count from two weeks after their first sale on, with three days of sale.
-    """
-    scored = collect_actuals(history, cutoffs, LEARNED_FROM)
-    metrics: dict[str, dict[str, dict[str, float | None]]] = {"next_day": {}, "next_week": {}}
-    for forecaster in forecasters:
-        figures = score(scored, collect_forecasts(history, cutoffs, ready(forecaster)).units)
-        for horizon, prefix in (("next_day", "next_day"), ("next_week", "week")):
-            metrics[horizon][forecaster.name] = {
-                name: figures[f"{prefix}_{name}"].value for name in ("wape", "rmsse", "bias", "wrmsse")}
-    return metrics

@@ -119,24 +119,53 @@ def score(scored: Scored, forecast: FloatArray) -> dict[str, Figure]:
     """
     if np.isnan(forecast[scored.is_scored]).any():
         raise ForecastError("a forecast has no figure for an item that is scored")
-    weight: FloatArray = scored.share.sum(axis=1)
+    squares = scaled_squares(scored, forecast)
+    figures = {
+        **_name_figures("week", scored.share, squares["week"], scored.actual.sum(axis=2), forecast.sum(axis=2)),
+        **_name_figures("next_day", scored.share, squares["next_day"], scored.actual[:, :, 0], forecast[:, :, 0]),
+        **_scaled_figures("day", scored.share, squares["day"]),
+    }
     is_item = np.asarray(scored.is_scored.any(axis=1), dtype=np.float64)
-    figures = {}
-    for name, squares in scaled_squares(scored, forecast).items():
-        rmsse = item_rmsse(squares)
-        figures[f"{name}_wrmsse"] = Figure(weight * rmsse, weight)
-        figures[f"{name}_rmsse"] = Figure(is_item * rmsse, is_item)
-    for name, actual, predicted in (
-        ("week", scored.actual.sum(axis=2), forecast.sum(axis=2)),
-        ("next_day", scored.actual[:, :, 0], forecast[:, :, 0]),
-    ):
-        error, demand = predicted - actual, np.asarray(np.nansum(actual, axis=1), dtype=np.float64)
-        figures[f"{name}_wape"] = Figure(np.nansum(np.abs(error), axis=1), demand)
-        figures[f"{name}_bias"] = Figure(np.nansum(np.where(np.isnan(actual), 0, error), axis=1), demand)
     absolute = np.abs(forecast.sum(axis=2) - scored.actual.sum(axis=2)) / scored.week_step
     origins = np.maximum(scored.is_scored.sum(axis=1), 1)
     figures["week_mase"] = Figure(is_item * np.nansum(absolute, axis=1) / origins, is_item)
     return figures
+
+
+def score_horizons(
+    scored: Scored, forecast: FloatArray, is_trading: npt.NDArray[np.bool_],
+) -> list[dict[str, Figure]]:
+    """Give day_wrmsse, day_rmsse, day_wape and day_bias of each horizon, 1 to 7 days, each still item by item.
+
+    Args:
+        forecast: (items, origins, 7), as `score` takes it.
+        is_trading: whether the shop trades on each day, (origins, 7); other days would count as good forecasts.
+    """
+    figures = []
+    for day in range(scored.actual.shape[2]):
+        actual = np.where(is_trading[:, day], scored.actual[:, :, day], np.nan)
+        squares = (forecast[:, :, day] - actual) ** 2 / scored.day_scale
+        share = scored.share * is_trading[:, day]
+        figures.append(_name_figures("day", share, squares, actual, forecast[:, :, day]))
+    return figures
+
+
+def _name_figures(
+    prefix: str, share: FloatArray, squares: FloatArray, actual: FloatArray, forecast: FloatArray,
+) -> dict[str, Figure]:
+    error, demand = forecast - actual, np.asarray(np.nansum(actual, axis=1), dtype=np.float64)
+    return {
+        **_scaled_figures(prefix, share, squares),
+        f"{prefix}_wape": Figure(np.nansum(np.abs(error), axis=1), demand),
+        f"{prefix}_bias": Figure(np.nansum(np.where(np.isnan(actual), 0, error), axis=1), demand),
+    }
+
+
+def _scaled_figures(prefix: str, share: FloatArray, squares: FloatArray) -> dict[str, Figure]:
+    weight: FloatArray = share.sum(axis=1)
+    is_item = np.asarray((~np.isnan(squares)).any(axis=1), dtype=np.float64)
+    rmsse = item_rmsse(squares)
+    return {f"{prefix}_wrmsse": Figure(weight * rmsse, weight), f"{prefix}_rmsse": Figure(is_item * rmsse, is_item)}
 
 
 def pinball(actual: FloatArray, quantile: FloatArray, level: float) -> FloatArray:

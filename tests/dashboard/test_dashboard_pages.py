@@ -174,6 +174,28 @@ def test_the_forecast_is_the_newest_of_each_day_beside_what_was_sold(
     assert sold[-1]["day"] == "2026-03-09T00:00:00Z"
 
 
+def test_bands_are_drawn_around_a_product_where_there_are_limits(
+    fill_lake: FillLake, board: Board, shop: Shop, data_dir: Path, write_table: WriteTable,
+) -> None:
+    fill_lake()
+    limits = {"lower_80": 1.0, "upper_80": 4.25, "lower_95": 0.0, "upper_95": 1200.0}
+    rows = [row | (limits if row["target_date"] == date(2026, 3, 10) and row["model"] == "xgboost" else {})
+            for row in shop[DEMAND_PREDICTIONS.name]]
+    write_table(Lake(str(data_dir / "lake")), DEMAND_PREDICTIONS, rows)
+    page = forecast_page(board, now(), "product", "a")
+    (graph,) = (block for block in page.blocks if isinstance(block, Graph))
+    banded = [value for value in values_of(page, "Demand") if value["lower_80"] is not None]
+    assert [(value["day"], value["Series"]) for value in banded] == [("2026-03-10T00:00:00Z", "xgboost")]
+    assert limits.items() <= banded[0].items()
+    assert (banded[0]["80% band"], banded[0]["95% band"]) == ("1.0 to 4.2", "0.0 to 1,200.0")
+    for level, layer in zip((95, 80), graph.spec["layer"], strict=False):
+        assert layer["transform"] == [{"filter": f"isValid(datum.lower_{level})"}], "NULL limits draw nothing"
+        assert (layer["encoding"]["y"]["field"], layer["encoding"]["y2"]["field"]) == (
+            f"lower_{level}", f"upper_{level}")
+    shop_values = values_of(forecast_page(board, now()), "Demand")
+    assert {value["lower_80"] for value in shop_values} == {None}, "products' limits do not add up to the shop's"
+
+
 def test_accuracy_is_that_of_each_horizon(fill_lake: FillLake, board: Board) -> None:
     fill_lake()
     # A day ahead: a on the 8th 4.5 for 5 sold; on the 9th a 3.0 for 1, b 4.0 for 6. Three days ahead: a 90 for 1.

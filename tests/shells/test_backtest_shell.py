@@ -53,6 +53,13 @@ def test_figures_are_told_and_kept(tmp_path: Path, data_dir: Path, capsys: pytes
         result["models"]["xgboost"])
     assert len(result["models"]["xgboost"]["coverage_80_by_origin"]) == result["test_origins"] == 8
     assert "coverage_80" not in result["models"]["seasonal_naive"]
+    for name, own in ((name, result["models"]["xgboost"]) for name in ("wrmsse", "wape", "bias")):
+        assert own[f"day_{name}_by_horizon"][0] == own[f"next_day_{name}"]
+    page = data_dir / "backtest" / "sales.parquet.html"
+    assert result["page"] == str(page)
+    html = page.read_text()
+    assert html.count("<svg") == html.count('class="sl-caption"') == 12, "bands and trees are drawn"
+    assert f"{result['models']['xgboost']['week_wrmsse']:.4f}" in html
     rows = saved(data_dir)
     assert {row["data_version"] for row in rows} == {hash_file(file)}
     for row in rows:

@@ -19,6 +19,7 @@ from shoplake.forecasting.metrics import (
     revenue_share,
     scaled_squares,
     score,
+    score_horizons,
 )
 
 FIRST = date(2026, 6, 1)
@@ -146,3 +147,19 @@ def test_drawing_origins_too_shows_the_luck_of_a_week() -> None:
     assert value == pytest.approx(np.sqrt(3))
     assert low == pytest.approx(1)
     assert high >= np.sqrt(5)
+
+
+def test_each_horizon_is_scored_by_itself_and_closed_days_are_left_out() -> None:
+    is_trading = np.array([[True] * 7, [True, False, *[True] * 5]])
+    first, second, *_, last = score_horizons(SCORED, ONES, is_trading)
+    # The first day is what next_day tells.
+    for name in ("wrmsse", "rmsse", "wape", "bias"):
+        assert first[f"day_{name}"].value == score(SCORED, ONES)[f"next_day_{name}"].value
+    # On the second the shop trades after the first origin only: one item, 1 unit as forecast.
+    assert [second[f"day_{name}"].value for name in ("wrmsse", "rmsse", "wape", "bias")] == [0, 0, 0, 0]
+    assert second["day_wrmsse"].under.tolist() == [1.0, 0.0]
+    # On the last 1 and 2 were sold of the one item, 7 of the other, whose weight is 0.75 of 2.
+    assert last["day_wape"].value == pytest.approx((0 + 1 + 6) / (1 + 2 + 7))
+    assert last["day_bias"].value == pytest.approx(-7 / 10)
+    assert last["day_wrmsse"].value == pytest.approx((1.25 * np.sqrt(1 / 2) + 0.75 * 6) / 2)
+    assert last["day_rmsse"].value == pytest.approx((np.sqrt(1 / 2) + 6) / 2)
