@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator, Sh
 from airflow.providers.standard.sensors.python import PythonSensor
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
-from shoplake_callbacks import deadline_alert
+from shoplake_callbacks import deadline_alert, report_drift
 from shoplake_steps import (
     GOLD,
     GOLD_POOL,
@@ -43,7 +43,8 @@ DOC = """
 5. **publish** gold to the warehouse
 6. **train** weekly, or when there is no model yet; else straight on
 7. **predict** the demand of the next day or week
-8. **analytics**, and one row in `ops.runs`: the asset `gold` changes, and the report is written with this forecast
+8. **accuracy** of the forecasts whose days are over; if sales have left them for good, the webhook is told
+9. **analytics**, and one row in `ops.runs`: the asset `gold` changes, and the report is written with this forecast
 
 A run repeated for the same day changes no gold row. The day is the shop's day of the run's logical date, at the latest
 yesterday: today is not complete. Past days: `airflow backfill create --dag-id ecommerce_pipeline --from-date D
@@ -150,6 +151,10 @@ with DAG(
                   "--horizon", "{{ params.horizon }}", "--save-bq") for model in ("seasonal_naive", "xgboost")),
         pool=PREDICTIONS_POOL, trigger_rule="none_failed_min_one_success",
     )
+    # Its one line of JSON is what the callback reads.
+    accuracy = shell_step(
+        "accuracy", command("python", "ml/accuracy.py", "--as-of", DAY, "--save-bq", "--json"), pool=PREDICTIONS_POOL,
+        on_success_callback=report_drift, execution_timeout=SHORT)
     analytics = shell_step("analytics", command("python", "sql/run_analytics.py"), execution_timeout=SHORT)
     # The last step announces gold: a report started by publish would show the forecast of the run before.
     record_run = shell_step("record_run", command(
@@ -174,4 +179,4 @@ with DAG(
         wait_for_turn >> drain
     drain >> build_gold >> reconcile >> publish >> is_training_due
     is_training_due >> train >> predict
-    is_training_due >> predict >> analytics >> record_run
+    is_training_due >> predict >> accuracy >> analytics >> record_run

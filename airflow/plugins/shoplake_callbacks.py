@@ -1,10 +1,12 @@
-"""Whom the DAGs tell when a run failed or is late: the webhook of `airflow.webhook_url`.
+"""Whom the DAGs tell when a run failed or is late, or sales have left the forecasts: `airflow.webhook_url`.
 
-The message is one small JSON object: dag_id, run_id, state (failed or late), reason, task, log_url. Whatever goes
-wrong with the webhook is logged and harms no run. Failures are told by the DAG processor, lateness by the triggerer.
+The message is one small JSON object: dag_id, run_id, state (failed, late or drifting), reason, task, log_url. Whatever
+goes wrong with the webhook is logged and harms no run. Failures are told by the DAG processor, lateness by the
+triggerer, drift by the worker.
 """
 
 import asyncio
+import json
 import logging
 from datetime import timedelta
 from typing import Any
@@ -36,6 +38,24 @@ async def report_late_run(context: Any) -> None:
     await asyncio.to_thread(tell, {
         "dag_id": run["dag_id"], "run_id": run["dag_run_id"], "state": "late",
         "reason": f"not done by {deadline['deadline_time']}; it is {run['state']}", "task": None, "log_url": None,
+    })
+
+
+def report_drift(context: Any) -> None:
+    """Tell the webhook that sales have left a model's forecasts; the `on_success_callback` of the step `accuracy`.
+
+    It reads that step's output, the JSON of ml/accuracy.py; one message names all models.
+    """
+    task = context["ti"]
+    drifting = json.loads(task.xcom_pull(task_ids=task.task_id) or "{}").get("drifting", [])
+    if not drifting:
+        return
+    models = ", ".join(f"{drift['model']} ({'more' if drift['drift_score'] > 0 else 'less'} was sold than forecast)"
+                       for drift in drifting)
+    tell({
+        "dag_id": context["dag"].dag_id, "run_id": context["run_id"], "state": "drifting",
+        "reason": f"up to {drifting[0]['target_date']} sales have left the forecasts of {models}",
+        "task": task.task_id, "log_url": getattr(task, "log_url", None),
     })
 
 

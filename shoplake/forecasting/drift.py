@@ -49,7 +49,8 @@ def drift_scores(days: Sequence[date], predicted: FloatArray, actual: FloatArray
     above = below = 0.0
     is_begun = False
     for row, day in enumerate(days):
-        beyond = np.nan if np.isnan(errors[row]) else _standardise(days[:row], errors[:row], day, errors[row])
+        recent = slice(max(0, row - REFERENCE.days), row)
+        beyond = np.nan if np.isnan(errors[row]) else _standardise(days[recent], errors[recent], day, errors[row])
         if not np.isnan(beyond):
             is_begun = True
             above, below = max(0.0, above + beyond - K), max(0.0, below - beyond - K)
@@ -67,12 +68,15 @@ def is_signal(scores: FloatArray) -> npt.NDArray[np.bool_]:
 
 def _standardise(days: Sequence[date], errors: FloatArray, day: date, error: float) -> float:
     """Give the error in spreads from its weekday's median; NaN where that is not known, or usually nothing is sold."""
-    usual = {weekday: own for weekday, own in _by_weekday(days, errors, day) if np.isfinite(np.median(own))}
-    if day.weekday() not in usual:
+    groups = list(_by_weekday(days, errors, day))
+    medians = {weekday: float(np.median(own)) for weekday, own in groups}
+    usual = medians.get(day.weekday(), np.nan)
+    if not np.isfinite(usual):
         return np.nan
-    deviations = np.concatenate([np.abs(own - np.median(own)) for own in usual.values()])
+    deviations = np.concatenate([np.abs(own - medians[weekday]) for weekday, own in groups
+                                 if np.isfinite(medians[weekday])])
     spread = max(NORMAL * float(np.median(deviations)), LEAST_SPREAD)
-    return float(np.clip((error - np.median(usual[day.weekday()])) / spread, -CUT, CUT))
+    return float(np.clip((error - usual) / spread, -CUT, CUT))
 
 
 def _by_weekday(days: Sequence[date], errors: FloatArray, day: date) -> Iterator[tuple[int, FloatArray]]:

@@ -25,7 +25,7 @@ HEAVY = ("pyspark", "pandas", "pyarrow", "deltalake", "duckdb", "google.cloud", 
 # The command that writes a table -> the pool that holds one writer
 WRITERS = {
     r"streaming_pipeline\.py'? '?--drain": "ingest", r"ingest_landing\.py": "ingest",
-    r"batch_processing\.py": "gold", r"bigquery_client\.py publish": "gold", r"inference\.py": "predictions",
+    r"batch_processing\.py": "gold", r"bigquery_client\.py publish": "gold", r"(inference|accuracy)\.py": "predictions",
 }
 
 

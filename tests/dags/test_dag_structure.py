@@ -21,7 +21,7 @@ from shoplake.settings import PROJECT_ROOT
 
 DAG_FILE = PROJECT_ROOT / "airflow" / "dags" / "ecommerce_pipeline_dag.py"
 ORDER = ["wait_for_turn", "is_history_due", "simulate_history", "simulate_day", "drain", "build_gold", "reconcile",
-         "publish", "is_training_due", "train", "predict", "analytics", "record_run"]
+         "publish", "is_training_due", "train", "predict", "accuracy", "analytics", "record_run"]
 
 
 @pytest.fixture(scope="module")

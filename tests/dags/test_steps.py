@@ -77,7 +77,10 @@ def test_only_what_trying_again_may_mend_is_tried_again_and_the_webhook_hears(
 
     tries = {path.name: len(path.read_text().split()) for path in tmp_path.iterdir() if path.is_file()}
     assert tries == {"heals": 2, "is_killed_once": 2, "is_refused": 1, "is_misused": 1}, log[-3000:]
-    [message] = receiver.messages
+    drift, message = sorted(receiver.messages, key=lambda one: str(one["state"]))
+    assert (drift["dag_id"], drift["state"], drift["task"]) == ("tiny", "drifting", "drifts")
+    assert drift["reason"] == (
+        "up to 2026-03-01 sales have left the forecasts of xgboost (less was sold than forecast)")
     assert message["dag_id"] == "tiny"
     assert message["state"] == "failed"
     assert message["run_id"].startswith("manual__")
@@ -89,6 +92,7 @@ def test_only_what_trying_again_may_mend_is_tried_again_and_the_webhook_hears(
     ended = {event["job"]["name"]: event["eventType"] for event in events if event["eventType"] != "START"}
     assert ended["tiny.heals"] == "COMPLETE"
     assert ended["tiny.is_refused"] == "FAIL"
+    assert ended["tiny.says_nothing"] == "COMPLETE", "a callback that fails harms no step"
     assert {event["job"]["namespace"] for event in events} == {"shoplake"}
 
 
