@@ -95,15 +95,16 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     lake = locate_lake(settings)
     sales = read_sales(flags.data, lake).rows
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
-    forecaster = _find_forecaster(flags.model, settings, history.cutoff)
-    log.info("forecasting %d products after %s with %s", len(history.product_ids), history.cutoff, flags.model)
+    forecaster, served = _find_forecaster(flags.model, settings, history.cutoff)
+    log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
+             served or "nothing to train")
     days = flags.horizon_days or HORIZONS[flags.horizon]
     prediction = predict_demand(forecaster, history, _find_bands(settings, history.cutoff))
     rows, totals = _save(settings, lake, prediction, measure_past_totals(forecaster, history), days)
     targets = sorted(set(rows["target_date"].to_pylist()))
     top = rank_products(history, rows, flags.top or SHOWN, flags.by)
     return {
-        "as_of_date": history.cutoff, "model": forecaster.name, "model_version": forecaster.version,
+        "as_of_date": history.cutoff, "model": forecaster.name, "model_version": forecaster.version, "served": served,
         "horizon_days": days, "first_target_date": targets[0], "last_target_date": targets[-1],
         "rows": rows.num_rows, "products": len(history.product_ids),
         "fallback_products": len({row["product_id"] for row in rows.to_pylist() if row["is_fallback"]}),
@@ -132,13 +133,21 @@ def _save(
     return rows, totals
 
 
-def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "Forecaster":
-    from shoplake.forecasting.artifact import load_model
+def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "tuple[Forecaster, str | None]":
+    """Give the champion if it knows no later day, else the newest model that does not; and which of them it is."""
+    from shoplake.forecasting.artifact import load_model, revive_model
+    from shoplake.forecasting.registry import find_registry
     from shoplake.forecasting.series_models import find_untrained
+    from shoplake.forecasting.succession import find_served
 
     if name not in LEARNED_MODELS:
-        return find_untrained(name, settings.ml.processes)
-    return load_model(settings.model_path, name, as_of, settings.ml.features)
+        return find_untrained(name, settings.ml.processes), None
+    registry = find_registry(settings)
+    champion = registry and find_served(registry, name)
+    if registry and champion and champion.cutoff <= as_of:
+        model = revive_model(registry.read_model(champion, settings.ml.features), settings.ml.features)
+        return model, f"champion v{champion.number}"
+    return load_model(settings.model_path, name, as_of, settings.ml.features), "newest"
 
 
 def _find_bands(settings: Settings, as_of: "date") -> "BandModel | None":

@@ -1,7 +1,8 @@
 """Train the demand models (linear regression, XGBoost, bands), after comparing them with baselines on held-out days.
 
-The comparison is a split in time: the models see nothing of the days on which they are scored. They are then fitted
-again on all days up to --as-of and saved with a manifest.
+The comparison is a split in time: the models see nothing of the days on which they are scored; the champions of the
+model registry take part. The models are then fitted again on all days up to --as-of, saved with a manifest, and logged
+as one run of MLflow. Each becomes the challenger of its name: ml/promote.py is how it becomes the champion.
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK
+from shoplake.forecasting.names import LEARNED_MODELS
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
@@ -19,6 +21,9 @@ from shoplake.settings import PROFILES, Settings, load_settings
 if TYPE_CHECKING:
     from shoplake.forecasting.history import DemandHistory
     from shoplake.forecasting.intervals import BandModel
+
+# A run of its own costs some 20 rows of the database and a folder.
+MAX_ITEM_RUNS = 1000
 
 log = logging.getLogger("shoplake.ml.train")
 
@@ -28,9 +33,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="train.py", description=(__doc__ or "").strip())
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
+    parser.add_argument("--item-runs", type=int, default=0, metavar="N",
+                        help=f"log ARIMA's fit of the N items of most units as runs too, up to {MAX_ITEM_RUNS}; their "
+                             "table is always there")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags = parser.parse_args(argv)
+    if not 0 <= flags.item_runs <= MAX_ITEM_RUNS:
+        parser.error(f"argument --item-runs: {flags.item_runs}; allowed: 0 to {MAX_ITEM_RUNS}")
     return run_to_exit_code(lambda: _run(load_settings(flags.profile), flags))
 
 
@@ -38,33 +48,48 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from shoplake.forecasting.artifact import Fitted, hash_fitted, save_artifact
     from shoplake.forecasting.baselines import BASELINES
-    from shoplake.forecasting.comparison import compare_forecasters
+    from shoplake.forecasting.champions import enter_champions
+    from shoplake.forecasting.effects import explain_trees
+    from shoplake.forecasting.evaluation import evaluate_forecasters
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
+    from shoplake.forecasting.registry import open_registry
     from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
+    from shoplake.forecasting.training_log import Training, log_training
     from shoplake.lake.addresses import locate_lake
 
     sales = read_sales(flags.data, locate_lake(settings))
     history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of))
     check_history(history, settings.ml.min_history_days)
+    registry = open_registry(settings)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)
     first, last = history.until(cutoffs[0]).cutoff, history.until(cutoffs[-1]).cutoff
     log.info("comparing on the 7 days after each of the cutoffs %s to %s", first, last)
     candidates = fit_models(history.until(cutoffs[0]), settings.ml)
-    metrics = compare_forecasters(history, (*candidates, *BASELINES), cutoffs)
+    champions = enter_champions(registry, LEARNED_MODELS, history, cutoffs[0], settings.ml)
+    evaluation = evaluate_forecasters(history, {
+        **{one.name: one for one in (*candidates, *BASELINES)},
+        **{one.column: one.forecaster for one in champions.values() if one.forecaster}}, cutoffs)
+    metrics = evaluation.metrics()
     log.info("training on all days up to %s", history.cutoff)
     data = {"name": sales.data, "version": sales.version, "products": len(history.product_ids),
             "first_day": history.first_day, "last_day": history.cutoff, "units": int(history.units.sum()),
             "rows": int((sales.rows["event_date"].dt.date <= history.cutoff).sum())}
     facts = {"trained_at": datetime.now(UTC).isoformat(timespec="seconds"), "data": data, "metrics": metrics,
              "validation": {"first_cutoff": first, "last_cutoff": last}}
-    fitted: list[Fitted] = [*(model.regressor for model in fit_models(history, settings.ml)),
-                            *_fit_bands(history, settings)]
-    models = {}
-    for one in fitted:
-        manifest = save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
-        models[one.name] = {"model_version": hash_fitted(one), "manifest": str(manifest)}
-    result = {"as_of_date": history.cutoff, **facts, "models": models}
+    models = fit_models(history, settings.ml)
+    fitted: list[Fitted] = [*(model.regressor for model in models), *_fit_bands(history, settings)]
+    manifests = {one.name: save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
+                 for one in fitted}
+    effects = next((rows for model in models if (rows := explain_trees(model, history)[0])), [])
+    versions = log_training(registry, Training(
+        history, settings.ml, facts, {name: manifest.parent for name, manifest in manifests.items()},
+        evaluation.week_errors(), champions, effects), flags.item_runs)
+    told = {one.name: {"model_version": hash_fitted(one), "manifest": str(manifests[one.name]),
+                       "version": versions[one.name].number if one.name in versions else None} for one in fitted}
+    result = {"as_of_date": history.cutoff, **facts, "models": told,
+              "run_id": next(iter(versions.values())).run_id,
+              "champions": {name: {"version": one.version.number, "note": one.note} for name, one in champions.items()}}
     print_result(result, _describe(result), flags.json)
     return EXIT_OK
 
@@ -91,7 +116,10 @@ def _describe(result: dict[str, Any]) -> str:
             lines.append(f"{horizon:<11}{model:<20}" + "".join(
                 f"{'n/a' if scores[name] is None else format(scores[name], '+.3f' if name == 'bias' else '.3f'):>8}"
                 for name in ("wape", "rmsse", "bias")))
-    lines += ["", *(f"{name}: {model['manifest']}" for name, model in result["models"].items())]
+    lines += ["", *(f"{name}: {model['manifest']}" + (f", challenger v{model['version']}" if model["version"] else "")
+                    for name, model in result["models"].items())]
+    lines += [champion["note"] for champion in result["champions"].values()]
+    lines.append("Let it serve, if the gate lets it: python ml/promote.py --model xgboost --to champion")
     lines.append(f"Next: python ml/inference.py --as-of {result['as_of_date']} --model xgboost --horizon next_week")
     return "\n".join(lines)
 

@@ -27,6 +27,8 @@ PROJECT_ROOT = Path(os.environ.get(HOME_VARIABLE) or Path(__file__).resolve().pa
 PROFILES = ("local", "dev", "staging", "prod")
 EMBEDDED = "embedded"
 STREAM_STOP_SECONDS = 600  # a stream told to stop ends its batch first
+# MLflow reads these when it is imported, here or in a program that we start: it shall not call home nor draw bars.
+os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
 
 
 def _known_time_zone(name: str) -> str:
@@ -140,6 +142,7 @@ class XGBoostSettings(_Section):
 
 class MlSettings(_Section):
     model_dir: Path
+    tracking_uri: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
     min_history_days: Annotated[int, Field(ge=30)]
     processes: PositiveInt
     train_days: PositiveInt

@@ -3,7 +3,7 @@
 `<model folder>/<model>/<cutoff>/` holds the model file and manifest.json. One folder for each cutoff: a forecast for a
 past day takes the model that was trained up to that day or before, so it cannot know the days that it forecasts, and
 a day forecast again gives the same figures after a later training. `<model folder>/<model>/manifest.json` is a link to
-the manifest that was written last.
+the manifest that was written last. The registry (`registry.py`) keeps copies of these files, one for each training.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -77,6 +78,7 @@ def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettin
         "features_sha256": hash_features(settings.features),
         "parameters": {**fitted.parameters(settings), "train_days": settings.train_days,
                        "train_every": settings.train_every, "max_training_rows": settings.max_training_rows},
+        "settings": settings.model_dump(mode="json"), "code_sha256": hash_code(),
         **facts,
         "files": {file_name: sha256},
         "libraries": {name: version(name) for name in fitted.libraries},
@@ -95,10 +97,21 @@ def hash_fitted(fitted: Fitted) -> str:
     return hashlib.sha256(fitted.to_bytes()).hexdigest()
 
 
+def hash_code() -> str:
+    """Give the SHA-256 of the package's forecasting code: settings that are equal mean the same fit under one code."""
+    modules = sorted((file for file in files("shoplake.forecasting").iterdir() if file.name.endswith(".py")),
+                     key=lambda file: file.name)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in modules)).hexdigest()
+
+
 def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> LearnedModel:
     """Load the newest model that was trained on days up to `as_of` and no later; errors as of `load_artifact`."""
-    artifact = load_artifact(folder, name, as_of, spec)
-    regressor = next(regressor for regressor in REGRESSORS if regressor.name == name)
+    return revive_model(load_artifact(folder, name, as_of, spec), spec)
+
+
+def revive_model(artifact: Artifact, spec: FeatureSettings) -> LearnedModel:
+    """Make the model of an artifact that was checked."""
+    regressor = next(regressor for regressor in REGRESSORS if regressor.name == artifact.manifest["model"])
     return LearnedModel(regressor.from_bytes(artifact.content), spec, artifact.version)
 
 
@@ -117,24 +130,35 @@ def load_artifact(folder: Path, name: str, as_of: date, spec: FeatureSettings) -
     cutoff = find_cutoff(folder, name, as_of)
     if cutoff is None:
         raise ForecastError(f"no {name} model trained on days up to {as_of} in {folder / name}. {_train_hint(as_of)}")
-    place = _place(folder, name, cutoff)
+    return read_artifact(_place(folder, name, cutoff), spec, _train_hint(as_of))
+
+
+def read_artifact(place: Path, spec: FeatureSettings, hint: str) -> Artifact:
+    """Read an artifact's folder and check it.
+
+    Args:
+        hint: what to do where it cannot be used.
+
+    Raises:
+        ForecastError: as of `load_artifact`.
+    """
     manifest = _read_manifest(place / MANIFEST)
     (file_name, sha256), = manifest["files"].items()
     try:
         content = (place / file_name).read_bytes()
     except OSError as error:
-        raise ForecastError(f"cannot read {place / file_name}: {error.strerror}. {_train_hint(as_of)}") from error
+        raise ForecastError(f"cannot read {place / file_name}: {error.strerror}. {hint}") from error
     seen = hashlib.sha256(content).hexdigest()
     if seen != sha256:
         raise ForecastError(
             f"{place / file_name} is not the file that was saved: its sha256 is {seen}, the manifest says {sha256}. "
-            f"{_train_hint(as_of)}"
+            f"{hint}"
         )
     if manifest["features_sha256"] != hash_features(spec):
         raise ForecastError(
-            f"the model {name} of {place} was trained with other features: its features_sha256 is "
+            f"the model {manifest['model']} of {place} was trained with other features: its features_sha256 is "
             f"{manifest['features_sha256']}, the settings ml.features and this version give {hash_features(spec)}. "
-            f"{_train_hint(as_of)}"
+            f"{hint}"
         )
     return Artifact(content, manifest)
 

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from model_registry import lay_database
 
 from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.comparison import compare_forecasters
+from shoplake.forecasting.evaluation import evaluate_forecasters
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.inputs import read_sales
 from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS
@@ -36,6 +37,8 @@ AS_OF = NEWEST - timedelta(days=1)
 
 
 def run(shell: str, *flags: str) -> int:
+    if shell == "train":
+        lay_database(load_settings())
     code: int = runpy.run_path(str(PROJECT_ROOT / "ml" / f"{shell}.py"))["main"]([*map(str, flags)])
     return code
 
@@ -111,8 +114,9 @@ def test_the_scored_models_were_fitted_on_days_up_to_the_first_validation_cutoff
     models = fit_models(build_history(known, first), settings)
     days = (first - FIRST).days + 1
     last = (date.fromisoformat(trained["validation"]["last_cutoff"]) - FIRST).days + 1
-    expected = compare_forecasters(build_history(sales, AS_OF), (*models, *BASELINES), range(days, last + 1))
-    assert trained["metrics"] == expected
+    expected = evaluate_forecasters(
+        build_history(sales, AS_OF), {one.name: one for one in (*models, *BASELINES)}, range(days, last + 1))
+    assert trained["metrics"] == expected.metrics()
 
 
 def test_predicting_again_replaces_its_own_rows_only(sales_file: str, data_dir: Path) -> None:

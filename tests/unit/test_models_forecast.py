@@ -8,7 +8,7 @@ import pytest
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.comparison import compare_forecasters
+from shoplake.forecasting.evaluation import evaluate_forecasters
 from shoplake.forecasting.features import item_names
 from shoplake.forecasting.forecasters import Forecast, forecast_items
 from shoplake.forecasting.history import DemandHistory, build_history
@@ -93,7 +93,8 @@ def test_forecasts_are_never_below_zero() -> None:
 def test_the_models_learn_a_weekday_profile_that_an_average_cannot_show() -> None:
     history = seasonal_history()
     cutoffs = validation_cutoffs(history.days, ML.validation_days)
-    metrics = compare_forecasters(history, (*fit_models(history.until(cutoffs[0]), ML), *BASELINES), cutoffs)
+    models = (*fit_models(history.until(cutoffs[0]), ML), *BASELINES)
+    metrics = evaluate_forecasters(history, {one.name: one for one in models}, cutoffs).metrics()
     wape = {model: figures["wape"] or 0.0 for model, figures in metrics["next_day"].items()}
     assert set(wape) == {*LEARNED_MODELS, *BASELINE_MODELS}
     for model in LEARNED_MODELS:
