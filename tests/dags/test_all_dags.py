@@ -17,7 +17,7 @@ from shoplake.settings import PROJECT_ROOT, load_settings
 
 FILES = sorted((PROJECT_ROOT / "airflow" / "dags").glob("*_dag.py"))
 DAG_IDS = {"ecommerce_pipeline", "spark_streaming", "stream_health", "file_arrival", "gold_refresh", "dashboard_report",
-           "lake_maintenance"}
+           "lake_maintenance", "model_promotion"}
 POOLS = json.loads((PROJECT_ROOT / "airflow" / "pools.json").read_text())
 # What may be imported by steps, but by no DAG: the DAG processor reads every file once a minute.
 HEAVY = ("pyspark", "pandas", "pyarrow", "deltalake", "duckdb", "google.cloud", "airflow.providers.google", "kafka",
@@ -85,7 +85,7 @@ def test_assets_lead_from_files_to_the_report(dags: dict[str, DAG]) -> None:
     gives = {dag_id: {asset.name for task in dag.tasks for asset in task.outlets} for dag_id, dag in dags.items()}
     assert gives == {"ecommerce_pipeline": {"gold"}, "gold_refresh": {"gold"}, "file_arrival": {"silver"},
                      "spark_streaming": set(), "stream_health": set(), "dashboard_report": set(),
-                     "lake_maintenance": set()}
+                     "lake_maintenance": set(), "model_promotion": set()}
     announces = {task.task_id for task in dags["ecommerce_pipeline"].tasks if task.outlets}
     assert announces == {"record_run"}, "a report that starts before the forecast shows the one of the run before"
     takes = {dag_id: re.findall(r"name='(\w+)'", repr(getattr(dag.timetable, "asset_condition", "")))

@@ -49,7 +49,7 @@ def read_dags(python: Path, profile: str, tmp_path: Path) -> dict[str, Any]:
 def test_composers_airflow_reads_every_dag(composer_python: Path, profile: str, tmp_path: Path) -> None:
     seen = read_dags(composer_python, profile, tmp_path)
     assert f"apache-airflow=={seen['version']}" in REQUIREMENTS.read_text().splitlines()
-    assert len(seen["dags"]) == 7
+    assert len(seen["dags"]) == 8
     runtime = load_settings(profile).spark.stream_runtime
     for dag_id, task_id in (
             ("ecommerce_pipeline", "drain"), ("ecommerce_pipeline", "build_gold"), ("file_arrival", "drain"),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shoplake import deployment
+from shoplake.forecasting.names import LINEAR, XGBOOST
 from shoplake.settings import PROJECT_ROOT
 
 BINARIES = Path(sys.executable).parent
@@ -23,7 +24,8 @@ TARGETS = set(re.findall(r"^([a-z][\w-]*):", (PROJECT_ROOT / "Makefile").read_te
 
 
 def test_githubs_schema_takes_them() -> None:
-    assert {"ci.yml", "nightly.yml", "deploy.yml", "deploy-environment.yml"} == set(WORKFLOWS)
+    assert {"ci.yml", "nightly.yml", "deploy.yml", "deploy-environment.yml", "promote.yml",
+            "promote-environment.yml"} == set(WORKFLOWS)
     done = subprocess.run(
         [BINARIES / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES],
         capture_output=True, text=True)
@@ -45,7 +47,8 @@ def test_a_workflow_may_read_and_only_a_deployment_may_be_someone() -> None:
     assert {str(workflow["permissions"]) for workflow in WORKFLOWS.values()} == {"{'contents': 'read'}"}
     identities = {name for name, job in JOBS.items() if "id-token" in job.get("permissions", {})}
     assert identities == {"deploy.yml: dev", "deploy.yml: staging", "deploy.yml: prod",
-                          "deploy-environment.yml: deploy"}
+                          "deploy-environment.yml: deploy", "promote.yml: dev", "promote.yml: staging",
+                          "promote.yml: prod", "promote-environment.yml: promote"}
     assert "pull_request_target" not in "".join(file.read_text() for file in FILES)
     assert not re.search(r"secrets\.|credentials_json", "".join(file.read_text() for file in FILES))
 
@@ -63,6 +66,16 @@ def test_environments_are_deployed_in_order_each_behind_its_approval() -> None:
         ("build", None, None), ("dev", "build", "dev"), ("staging", "dev", "staging"), ("prod", "staging", "prod")]
     assert tuple(list(jobs)[1:]) == deployment.CLOUD_PROFILES
     assert WORKFLOWS["deploy-environment.yml"]["jobs"]["deploy"]["environment"] == "${{ inputs.environment }}"
+
+
+def test_models_are_promoted_in_order_each_behind_its_approval_by_the_one_command() -> None:
+    jobs = WORKFLOWS["promote.yml"]["jobs"]
+    assert [(name, job.get("needs"), job["with"]["environment"]) for name, job in jobs.items()] == [
+        ("dev", None, "dev"), ("staging", "dev", "staging"), ("prod", "staging", "prod")]
+    assert WORKFLOWS["promote.yml"][True]["workflow_dispatch"]["inputs"]["model"]["options"] == [XGBOOST, LINEAR]
+    job = WORKFLOWS["promote-environment.yml"]["jobs"]["promote"]
+    assert job["environment"] == "${{ inputs.environment }}"
+    assert "ml/promote.py --model \"$MODEL\" --to champion" in job["steps"][-1]["run"]
 
 
 @pytest.mark.parametrize(("name", "step"), [one for one in STEPS if "run" in one[1]],
