@@ -46,7 +46,7 @@ $(STAMP): $(REQUIREMENTS) requirements.txt pyproject.toml
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
 	@$(WITH_JAVA) KEEP=$(KEEP) "$(PY)" utils/demo.py --events $(EVENTS)
 
-up: setup  ## Start the standing platform: broker, Airflow with the stream, dashboard; prints where each is
+up: setup  ## Start the standing platform: broker, Airflow with the stream, dashboard, MLflow; prints where each is
 	@$(WITH_JAVA) "$(PY)" utils/stack.py up
 
 status: setup  ## Tell how the standing platform is

@@ -192,6 +192,16 @@ def find_free_port(first: int, setting: str) -> int:
     raise ConfigError(f"no port is free from {first} to {_LAST_PORT}; set a lower {setting} ({variable})")
 
 
+def fetch_page(address: str) -> str | None:
+    """Get a loopback page's text; None when nothing answers, or an error."""
+    import httpx
+
+    try:
+        return httpx.get(address, timeout=5, trust_env=False).raise_for_status().text
+    except httpx.HTTPError:
+        return None
+
+
 def is_listening(port: int) -> bool:
     """Tell whether something accepts connections on the loopback port."""
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""Start, stop or look at the standing platform on this machine: broker, Airflow with the stream, dashboard.
+"""Start, stop or look at the standing platform on this machine: broker, Airflow with the stream, dashboard, MLflow.
 
 No Docker; all listens on 127.0.0.1, on the next free port if one is taken. `up` returns when all is healthy, or exits 1
 naming what is not. What is in data/ survives `down`, and `up` goes on with it.
@@ -10,8 +10,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,17 @@ def run_action(arguments: argparse.Namespace) -> int:
 
 def start(settings: Settings) -> list[Service]:
     """Start what does not run yet, and wait until all is healthy or the time is over."""
+    from shoplake.forecasting import registry_page
+
+    registry_page.make_environment(say)
     deadline = time.monotonic() + settings.stack.start_timeout
     if settings.kafka.bootstrap_servers == EMBEDDED:
         run_broker("start")
     start_airflow(settings)
-    start_dashboard(settings)
+    start_page(settings, "dashboard", settings.dashboard.port, lambda port: [
+        str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)])
+    if registry_page.has_page(settings):
+        start_page(settings, "mlflow", registry_page.FIRST_PORT, partial(registry_page.page_command, settings))
     say("waiting until all is healthy; the stream's first start takes the longest")
     while not all(service.healthy for service in inspect(settings)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -92,7 +99,7 @@ def start(settings: Settings) -> list[Service]:
 
 def stop(settings: Settings) -> list[Service]:
     """End all that `up` started, the stream and running tasks too; give no service."""
-    files = [state_path(settings, name) for name in (*AIRFLOW_PARTS, "dashboard")]
+    files = [state_path(settings, name) for name in (*AIRFLOW_PARTS, "dashboard", "mlflow")]
     states = [state for state in map(processes.read_state, files) if state]
     # Again, because a task may just have been started.
     while members := processes.find_members(states, MARK, str(settings.data_path)):
@@ -126,14 +133,13 @@ def start_airflow(settings: Settings) -> None:
             launch(settings, part, port, [airflow, part, *flags], environment)
 
 
-def start_dashboard(settings: Settings) -> None:
-    """Start the dashboard, if it does not run."""
-    if processes.find_running(state_path(settings, "dashboard")):
+def start_page(settings: Settings, name: str, wanted: int, command: Callable[[int], list[str]]) -> None:
+    """Start a server of pages, if it does not run."""
+    if processes.find_running(state_path(settings, name)):
         return
-    port = processes.find_free_port(settings.dashboard.port, "dashboard.port")
-    say(f"dashboard on {processes.HOST}:{port}")
-    launch(settings, "dashboard", port,
-           [str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)], child_environment())
+    port = processes.find_free_port(wanted, f"the port of {name}")
+    say(f"{name} on {processes.HOST}:{port}")
+    launch(settings, name, port, command(port), child_environment())
 
 
 def launch(settings: Settings, name: str, port: int, command: list[str], environment: Mapping[str, str]) -> None:
@@ -145,7 +151,11 @@ def launch(settings: Settings, name: str, port: int, command: list[str], environ
 
 def inspect(settings: Settings) -> list[Service]:
     """Ask every service how it is."""
-    return [inspect_broker(settings), inspect_airflow(settings), inspect_stream(settings), inspect_dashboard(settings)]
+    from shoplake.forecasting.registry_page import has_page
+
+    pages = [inspect_page(settings, "dashboard", "_stcore/health")]
+    pages += [inspect_page(settings, "mlflow", "health")] if has_page(settings) else []
+    return [inspect_broker(settings), inspect_airflow(settings), inspect_stream(settings), *pages]
 
 
 def inspect_broker(settings: Settings) -> Service:
@@ -162,7 +172,7 @@ def inspect_airflow(settings: Settings) -> Service:
     state = processes.find_running(state_path(settings, "api-server"))
     if state is None:
         return Service("airflow", False, "", "stopped")
-    answer = fetch(f"http://{state.address}/api/v2/monitor/health")
+    answer = processes.fetch_page(f"http://{state.address}/api/v2/monitor/health")
     parts = json.loads(answer) if answer else {}
     sick = [part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
             if parts.get(part, {}).get("status") != "healthy"]
@@ -183,23 +193,13 @@ def inspect_stream(settings: Settings) -> Service:
     return Service("stream", holder is not None, page, note)
 
 
-def inspect_dashboard(settings: Settings) -> Service:
-    """Ask Streamlit."""
-    state = processes.find_running(state_path(settings, "dashboard"))
+def inspect_page(settings: Settings, name: str, path: str) -> Service:
+    """Ask a server of pages."""
+    state = processes.find_running(state_path(settings, name))
     if state is None:
-        return Service("dashboard", False, "", "stopped")
-    healthy = fetch(f"http://{state.address}/_stcore/health") == "ok"
-    return Service("dashboard", healthy, f"http://{state.address}", "" if healthy else "does not answer yet")
-
-
-def fetch(address: str) -> str | None:
-    """Get a loopback page's text; None when nothing answers, or an error."""
-    import httpx
-
-    try:
-        return httpx.get(address, timeout=5, trust_env=False).raise_for_status().text
-    except httpx.HTTPError:
-        return None
+        return Service(name, False, "", "stopped")
+    healthy = (processes.fetch_page(f"http://{state.address}/{path}") or "").lower() == "ok"
+    return Service(name, healthy, f"http://{state.address}", "" if healthy else "does not answer yet")
 
 
 def run_broker(action: str) -> dict[str, Any]:
@@ -225,8 +225,8 @@ def render_table(services: list[Service], settings: Settings) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """Give our environment, with the profile that a flag may have chosen."""
-    return {**os.environ, PROFILE_VARIABLE: "local"}
+    """Give our environment, with the profile that a flag may have chosen, and MLflow without workers for jobs."""
+    return {**os.environ, PROFILE_VARIABLE: "local", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def stack_path(settings: Settings) -> Path:

@@ -95,8 +95,8 @@ def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: i
         name: value for name, value in flatten(training.facts["metrics"], "/").items() if value is not None})
     for name, folder in training.folders.items():
         registry.log_folder(run_id, folder, model_path(name))
-    with TemporaryDirectory() as folder:
-        root = Path(folder)
+    with TemporaryDirectory() as scratch:
+        root = Path(scratch)
         errors_file, plots = root / ERRORS_FILE, root / "plots"
         errors_file.parent.mkdir()
         plots.mkdir()

@@ -7,10 +7,13 @@ import os
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from model_registry import draw_errors, enter_version, open_own
 
 from shoplake import processes
 from shoplake.contract.tables import DAILY_SALES, FILES, LEDGER, SILVER_EVENTS
@@ -34,7 +37,7 @@ def platform_settings() -> dict[str, str]:
 def test_up_means_healthy_and_again_changes_nothing(platform: Any) -> None:
     before = {process.pid for process in platform.find_members()}
     services = platform.up()
-    assert set(services) == {"broker", "airflow", "stream", "dashboard"}
+    assert set(services) == {"broker", "airflow", "stream", "dashboard", "mlflow"}
     assert all(service["healthy"] for service in services.values())
     servers = {processes.read_state(platform.data / "stack" / f"{name}.json").pid  # type: ignore[union-attr]
                for name in ("api-server", "scheduler", "dashboard")}
@@ -130,6 +133,40 @@ def test_a_file_is_taken_in_once_and_a_broken_one_is_set_aside(platform: Any) ->
     platform.wait_for(lambda: gold_units() == 4, "gold to be built from the file", 240)
     silver = read_table(platform.lake, SILVER_EVENTS, ["product_id"])["product_id"].to_pylist()
     assert silver.count("PFILE") == 4
+
+
+def test_a_model_is_promoted_by_a_persons_word(platform: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(platform.data))
+    registry = open_own()
+
+    def enter(seed: int) -> int:
+        errors = draw_errors(1, lambda rng, expected: expected * np.exp(rng.normal(0, 0.05, expected.shape)))
+        return enter_version(registry, tmp_path, errors, seed).number
+
+    def ask(reason: str) -> tuple[str, str]:
+        run_id = platform.trigger("model_promotion", model="linear", reason=reason)
+        path = f"dags/model_promotion/dagRuns/{run_id}/taskInstances/ask/-1/hitlDetails"
+        platform.wait_for(lambda: platform.find_task("model_promotion", run_id, "ask")["state"] in (
+            "awaiting_input", "deferred"), "the question", 300)
+        return run_id, path
+
+    number = enter(1)
+    run_id, path = ask("it's $(touch better)")
+    told = platform.call("GET", path)
+    assert f"linear v{number} would be the champion" in told["body"]
+    assert "of wmixt's error" in told["body"]
+    assert registry.find_alias("linear", "champion") is None, "nobody has said yes yet"
+    platform.call("PATCH", path, json={"chosen_options": ["Reject"]})
+    platform.wait_for_run("model_promotion", run_id, 200)
+    assert registry.find_alias("linear", "champion") is None
+
+    run_id, path = ask("it's $(touch better)")
+    platform.call("PATCH", path, json={"chosen_options": ["Approve"]})
+    platform.wait_for_run("model_promotion", run_id, 300)
+    [event] = registry.events("linear")
+    assert (event["action"], event["version"], event["by"], event["reason"]) == (
+        "promoted", number, "admin", "it's $(touch better)")
+    assert registry.find_alias("linear", "champion").number == number  # type: ignore[union-attr]
 
 
 def test_down_leaves_no_process_and_no_port_and_up_goes_on(platform: Any) -> None:

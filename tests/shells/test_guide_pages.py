@@ -108,7 +108,7 @@ def folders_of(settings: Settings) -> set[str]:
     """Give the folders and files that the platform has in its data folder."""
     paths = (settings.broker_path, settings.landing_path, settings.model_path, settings.report_path,
              Path(settings.lake_root))
-    return {path.relative_to(settings.data_path).parts[0] for path in paths} | {"airflow", "stack"}
+    return {path.relative_to(settings.data_path).parts[0] for path in paths} | {"airflow", "stack", "mlflow"}
 
 
 @cache
