@@ -11,15 +11,12 @@ import sys
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shoplake.errors import EXIT_OK
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Days that a person is shown.
 SHOWN = 14
@@ -68,6 +65,7 @@ def _score(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     from shoplake.forecasting.accuracy import (
         find_due_days,
         find_first_change,
+        find_newest,
         mark_drift,
         read_predictions,
         read_scored,
@@ -95,27 +93,14 @@ def _score(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
         changed = find_first_change(before, after)
         if changed is not None:
             replace_rows(lake, FORECAST_ACCURACY, tabulate_accuracy(after, changed), replaced_accuracy(changed), lock)
+    newest = find_newest(after, as_of, SHOWN)
     return {
         "as_of_date": as_of, "days": len(days), "first_changed": changed, "table": FORECAST_ACCURACY.name,
-        "newest": _newest(after[after["target_date"] <= as_of]),
-        "drifting": _drifting(after[after["target_date"] == as_of]), "published": None,
+        "newest": newest,
+        "drifting": [{name: row[name] for name in ("target_date", "model", "horizon", "drift_score")}
+                     for row in newest if row["target_date"] == as_of and row["is_drifting"]],
+        "published": None,
     }
-
-
-def _newest(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Give the newest forecasts of the last days that were scored."""
-    newest = rows.drop_duplicates(["target_date", "model"])
-    last = sorted(set(newest["target_date"]))[-SHOWN:]
-    shown = newest[newest["target_date"].isin(last)].astype(object)
-    return [{str(name): value for name, value in row.items()} for row in
-            shown.where(shown.notna(), None).to_dict("records")]
-
-
-def _drifting(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Give the models whose forecasts the sales have left on the day."""
-    columns = ["target_date", "model", "horizon", "drift_score"]
-    return [{str(name): value for name, value in row.items()} for row in
-            rows[rows["is_drifting"].astype(bool)][columns].to_dict("records")]
 
 
 def _describe(result: dict[str, Any]) -> str:

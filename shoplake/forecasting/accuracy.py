@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,7 +59,8 @@ def read_predictions(lake: Lake, days: Collection[date]) -> pd.DataFrame:
         rows = scan_table(lake, DEMAND_PREDICTIONS)
         # A table that an older version made may have no limits.
         columns = [name for name in _READ if name in rows.schema.names]
-        return rows.to_table(columns=columns, filter=wanted).to_pandas().reindex(columns=_READ)
+        known: pd.DataFrame = rows.to_table(columns=columns, filter=wanted).to_pandas()
+    return known.reindex(columns=_READ)
 
 
 def score_days(predictions: pd.DataFrame, sales: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +75,7 @@ def score_days(predictions: pd.DataFrame, sales: pd.DataFrame) -> pd.DataFrame:
     recent = sales[sales["event_date"] >= pd.Timestamp(predictions["target_date"].min())]
     units = recent.assign(target_date=recent["event_date"].dt.date)[["target_date", "product_id", "units"]]
     rows = predictions.merge(units, on=["target_date", "product_id"], how="left").fillna({"units": 0})
-    columns = {
+    columns: dict[str, Any] = {
         "product_count": 1, "predicted_units": rows["predicted_units"], "forecast_sold": rows["units"],
         "absolute_error": (rows["predicted_units"] - rows["units"]).abs(), "sold_count": rows["units"] > 0,
         "fallback_count": rows["is_fallback"], "banded_count": rows[f"lower_{min(LEVELS)}"].notna(),
@@ -117,6 +119,13 @@ def find_first_change(before: pd.DataFrame, after: pd.DataFrame) -> date | None:
 def tabulate_accuracy(rows: pd.DataFrame, first: date) -> pa.Table:
     """Give the rows of the days from `first` on as the contract has them."""
     return _to_arrow(rows[rows["target_date"] >= first])
+
+
+def find_newest(rows: pd.DataFrame, as_of: date, days: int) -> list[dict[str, Any]]:
+    """Give the newest forecasts of the last so many days that were scored up to `as_of`, as rows of the contract."""
+    newest = rows[rows["target_date"] <= as_of].drop_duplicates(["target_date", "model"])
+    last = sorted(set(newest["target_date"]))[-days:]
+    return list(_to_arrow(newest[newest["target_date"].isin(last)]).to_pylist())
 
 
 def replaced_accuracy(first: date) -> str:

@@ -60,9 +60,9 @@ def check_sums(data_dir: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
         assert row["product_count"] == len(members[key])
         assert row["predicted_units"] >= 0
         assert row["last_target_date"] == row["as_of_date"] + timedelta(days=row["horizon_days"])
-        for level in (80, 95):
-            if row[f"lower_{level}"] is not None:
-                assert 0 <= row[f"lower_{level}"] <= row["predicted_units"] <= row[f"upper_{level}"]
+        for percent in (80, 95):
+            if row[f"lower_{percent}"] is not None:
+                assert 0 <= row[f"lower_{percent}"] <= row["predicted_units"] <= row[f"upper_{percent}"]
         if row["lower_95"] is not None:
             assert row["lower_95"] <= row["lower_80"]
             assert row["upper_80"] <= row["upper_95"]
