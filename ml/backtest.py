@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,12 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shoplake.forecasting.backtest import Method
     from shoplake.forecasting.comparison import Backtest
     from shoplake.forecasting.inputs import Sales
+    from shoplake.forecasting.series_models import Spread
 
 SHOWN = ("week_wrmsse", "week_wape", "week_bias", "day_wrmsse", "next_day_wrmsse", "coverage_80", "cpu_seconds")
 
@@ -75,9 +79,10 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of))
     origins = plan_origins(history)
     wanted = [WMIXT, *(name for name in flags.models if name != WMIXT)]
-    methods = _methods(settings, wanted)
     members = tuple(name for name in wanted if name in (WMIXT, *LEARNED_MODELS))
-    backtest = add_bands(run_backtest(history, origins, methods, members), (*members, ENSEMBLE), settings.ml)
+    with _open_spread(settings, wanted) as spread:
+        backtest = run_backtest(history, origins, _methods(settings, wanted, spread), members)
+    backtest = add_bands(backtest, (*members, ENSEMBLE), settings.ml)
     figures = tell_figures(backtest)
     with hold_lock(lake, BACKTEST_METRICS.name, settings.lake.lock_timeout) as lock:
         replace_rows(lake, BACKTEST_METRICS, tabulate_figures(figures, sales, history.cutoff),
@@ -113,14 +118,34 @@ def _read(settings: Settings, flags: argparse.Namespace) -> "Sales":
     return read_sales(flags.data, locate_lake(settings))
 
 
-def _methods(settings: Settings, names: list[str]) -> "dict[str, Method]":
+@contextmanager
+def _open_spread(settings: Settings, names: list[str]) -> "Iterator[Spread]":
+    """Give what shares out the fits of single products: processes of this machine, or the tasks of Spark."""
+    from shoplake.forecasting.series_models import over_processes
+
+    if settings.ml.runner == "processes" or not set(names) & set(SERIES_MODELS):
+        yield over_processes(settings.ml.processes)
+        return
+    from pyspark.sql import SparkSession
+
+    from shoplake.batch.forecast_groups import over_spark
+
+    own_session = SparkSession.getActiveSession() is None
+    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
+    try:
+        yield over_spark(spark)
+    finally:
+        if own_session:
+            spark.stop()
+
+
+def _methods(settings: Settings, names: list[str], spread: "Spread") -> "dict[str, Method]":
     from shoplake.forecasting.boosted_peer import LightgbmForecaster
     from shoplake.forecasting.comparison import learned_methods, ready
     from shoplake.forecasting.series_models import find_untrained
 
     learned: dict[str, Method] = {**learned_methods(settings.ml), LIGHTGBM: LightgbmForecaster.fit}
-    return {name: learned[name] if name in learned else ready(find_untrained(name, settings.ml.processes))
-            for name in names}
+    return {name: learned[name] if name in learned else ready(find_untrained(name, spread)) for name in names}
 
 
 def _describe(result: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ again for the same day, model and horizon replaces the same rows.
 import argparse
 import logging
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from shoplake.forecasting.names import (
     LEARNED_MODELS,
     MODEL_NAMES,
     RANKINGS,
+    SERIES_MODELS,
     XGBOOST,
 )
 from shoplake.logs import configure_logging
@@ -26,6 +27,7 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
 
     import pyarrow as pa
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from shoplake.forecasting.forecasters import Forecaster
     from shoplake.forecasting.intervals import BandModel
     from shoplake.forecasting.predictions import Prediction
+    from shoplake.forecasting.series_models import Spread
     from shoplake.forecasting.totals import RelativeBands
     from shoplake.lake.addresses import Lake
 
@@ -74,7 +77,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
     # Opened first: without an account nothing is forecast.
     with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
-        result = _forecast(settings, flags)
+        with _open_spread(settings, flags.model) as spread:
+            result = _forecast(settings, flags, spread)
         if warehouse is not None:
             from shoplake.contract.tables import DEMAND_PREDICTIONS, DEMAND_TOTALS
 
@@ -84,7 +88,28 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
+@contextmanager
+def _open_spread(settings: Settings, model: str) -> "Iterator[Spread]":
+    """Give what shares out the fits of single products: processes of this machine, or the tasks of Spark."""
+    from shoplake.forecasting.series_models import over_processes
+
+    if settings.ml.runner == "processes" or model not in SERIES_MODELS:
+        yield over_processes(settings.ml.processes)
+        return
+    from pyspark.sql import SparkSession
+
+    from shoplake.batch.forecast_groups import over_spark
+
+    own_session = SparkSession.getActiveSession() is None
+    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
+    try:
+        yield over_spark(spark)
+    finally:
+        if own_session:
+            spark.stop()
+
+
+def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -> dict[str, Any]:
     from shoplake.contract.tables import DEMAND_PREDICTIONS
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
@@ -95,7 +120,7 @@ def _forecast(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     lake = locate_lake(settings)
     sales = read_sales(flags.data, lake).rows
     history = build_history(sales, resolve_as_of(sales, flags.as_of))
-    forecaster, served = _find_forecaster(flags.model, settings, history.cutoff)
+    forecaster, served = _find_forecaster(flags.model, settings, history.cutoff, spread)
     log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
              served or "nothing to train")
     days = flags.horizon_days or HORIZONS[flags.horizon]
@@ -133,7 +158,9 @@ def _save(
     return rows, totals
 
 
-def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "tuple[Forecaster, str | None]":
+def _find_forecaster(
+    name: str, settings: Settings, as_of: "date", spread: "Spread",
+) -> "tuple[Forecaster, str | None]":
     """Give the champion if it knows no later day, else the newest model that does not; and which of them it is."""
     from shoplake.forecasting.artifact import load_model, revive_model
     from shoplake.forecasting.registry import find_registry
@@ -141,7 +168,7 @@ def _find_forecaster(name: str, settings: Settings, as_of: "date") -> "tuple[For
     from shoplake.forecasting.succession import find_served
 
     if name not in LEARNED_MODELS:
-        return find_untrained(name, settings.ml.processes), None
+        return find_untrained(name, spread), None
     registry = find_registry(settings)
     champion = registry and find_served(registry, name)
     if registry and champion and champion.cutoff <= as_of:

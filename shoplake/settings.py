@@ -144,6 +144,7 @@ class MlSettings(_Section):
     model_dir: Path
     tracking_uri: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
     min_history_days: Annotated[int, Field(ge=30)]
+    runner: Literal["processes", "spark"]
     processes: PositiveInt
     train_days: PositiveInt
     train_every: PositiveInt

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shoplake.forecasting.forecasters import Forecast, hash_definition
+from shoplake.forecasting.forecasters import FALLBACK_DAYS, NOT_FINITE, STAND_IN, Forecast, hash_definition
 from shoplake.forecasting.history import DemandHistory, FloatArray, IntArray
-from shoplake.forecasting.levels import WEEK
+from shoplake.forecasting.levels import WEEK, rolling_mean
 from shoplake.forecasting.names import ARIMA
 
 # Autoregression and moving average lie between -1 and 1: the process is stationary and invertible.
@@ -104,8 +104,10 @@ class Arima:
     version = hash_definition("arima: order (1, 1, 1), no constant, exact maximum likelihood on a refined grid")
 
     def forecast(self, history: DemandHistory) -> Forecast:
-        """Forecast every series; 0 where there is none."""
-        units = np.zeros((len(history.product_ids), WEEK))
+        """Forecast every series; where no figure comes out the product's mean of 28 days stands in, with the reason."""
+        units = np.repeat(rolling_mean(history, history.units, FALLBACK_DAYS)[:, np.newaxis], WEEK, axis=1)
         rows = np.flatnonzero(history.has_series)
-        units[rows] = np.maximum(forecast_arima(history.units[rows].astype(np.float64), history.first_sale[rows]), 0.0)
-        return Forecast(units)
+        forecast = forecast_arima(history.units[rows].astype(np.float64), history.first_sale[rows])
+        is_finite = np.isfinite(forecast).all(axis=1)
+        units[rows[is_finite]] = np.maximum(forecast[is_finite], 0.0)
+        return Forecast(units, dict.fromkeys(rows[~is_finite].tolist(), f"{NOT_FINITE}; {STAND_IN}"))

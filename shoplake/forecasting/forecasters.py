@@ -12,6 +12,8 @@ from shoplake.forecasting.history import MIN_POINTS, DemandHistory, FloatArray
 from shoplake.forecasting.levels import mean_by_category, rolling_mean
 
 FALLBACK_DAYS = 28
+STAND_IN = f"the mean of {FALLBACK_DAYS} days stands in"
+NOT_FINITE = "the model gave no finite figure"
 TOO_SHORT = f"fewer than {MIN_POINTS} days since the first sale: the mean of its category over {FALLBACK_DAYS} days"
 
 

@@ -3,7 +3,7 @@
 `forecast_series` is all that a process or a Spark group needs: one series in, seven days out, or a reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,15 +11,26 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from shoplake.forecasting.baselines import AVERAGE_DAYS, BASELINES
-from shoplake.forecasting.forecasters import Forecast, Forecaster, hash_definition
+from shoplake.forecasting.baselines import BASELINES
+from shoplake.forecasting.forecasters import (
+    FALLBACK_DAYS,
+    NOT_FINITE,
+    STAND_IN,
+    Forecast,
+    Forecaster,
+    hash_definition,
+)
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.levels import WEEK, rolling_mean
 from shoplake.forecasting.names import ADIDA, AUTO_ETS, AUTO_THETA, CROSTON_SBA, IMAPA, TSB
 
+# What a model says of a series: units of 7 days and None, or NaN and the reason why it says nothing.
+Answer = tuple[FloatArray, str | None]
+# The name of a model and many series -> their answers in the same order, from however many processes or machines.
+Spread = Callable[[str, Sequence[FloatArray]], list[Answer]]
+
 # The smoothing of demand and of its chance, as the M5 competition's benchmarks have them.
 TSB_SMOOTHING = 0.1
-STAND_IN = f"the mean of {AVERAGE_DAYS} days stands in"
 
 
 @cache
@@ -37,7 +48,7 @@ def _make(name: str) -> Any:
     return makers[name]()
 
 
-def forecast_series(name: str, series: FloatArray) -> tuple[FloatArray, str | None]:
+def forecast_series(name: str, series: FloatArray) -> Answer:
     """Forecast the 7 days after a series with a model of its own; give them with None, or NaN with the reason.
 
     Args:
@@ -48,15 +59,23 @@ def forecast_series(name: str, series: FloatArray) -> tuple[FloatArray, str | No
         units = np.asarray(_make(name).forecast(y=series, h=WEEK)["mean"], dtype=np.float64)
     except Exception as error:  # any fault of a library in one of thousands of series; it is recorded
         return np.full(WEEK, np.nan), f"{type(error).__name__}: {error}"
-    return (units, None) if np.isfinite(units).all() else (np.full(WEEK, np.nan), "the model gave no finite figure")
+    return (units, None) if np.isfinite(units).all() else (np.full(WEEK, np.nan), NOT_FINITE)
+
+
+def over_processes(processes: int) -> Spread:
+    """Spread series over processes of this machine; batch/forecast_groups.py spreads them over Spark."""
+    def forecast_all(name: str, series: Sequence[FloatArray]) -> list[Answer]:
+        return list(Parallel(n_jobs=processes)(delayed(forecast_series)(name, one) for one in series))
+
+    return forecast_all
 
 
 @dataclass(frozen=True)
 class SeriesForecaster:
-    """One model for each product, on `processes` processes."""
+    """One model for each product, wherever `spread` fits them."""
 
     name: str
-    processes: int = 1
+    spread: Spread
 
     @property
     def version(self) -> str:
@@ -67,8 +86,8 @@ class SeriesForecaster:
         """Fit and forecast each series; where that fails the product's mean of 28 days stands in, with the reason."""
         rows = np.flatnonzero(history.has_series)
         series = [history.units[row, history.first_sale[row]:].astype(np.float64) for row in rows]
-        answers = Parallel(n_jobs=self.processes)(delayed(forecast_series)(self.name, one) for one in series)
-        units = np.repeat(rolling_mean(history, history.units, AVERAGE_DAYS)[:, np.newaxis], WEEK, axis=1)
+        answers = self.spread(self.name, series)
+        units = np.repeat(rolling_mean(history, history.units, FALLBACK_DAYS)[:, np.newaxis], WEEK, axis=1)
         fallbacks = {}
         for row, (forecast, reason) in zip(rows.tolist(), answers, strict=True):
             if reason is None:
@@ -78,7 +97,7 @@ class SeriesForecaster:
         return Forecast(units, fallbacks)
 
 
-def find_untrained(name: str, processes: int) -> Forecaster:
+def find_untrained(name: str, spread: Spread) -> Forecaster:
     """Give the forecaster of a name that has nothing to train: a baseline, or a model for each product."""
     baselines = {baseline.name: baseline for baseline in BASELINES}
-    return baselines[name] if name in baselines else SeriesForecaster(name, processes)
+    return baselines[name] if name in baselines else SeriesForecaster(name, spread)

@@ -1,12 +1,13 @@
 """Training rows from a history, and the split in time."""
 
+from dataclasses import dataclass
+
 import numpy as np
-import numpy.typing as npt
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.backtest import Eligibility
-from shoplake.forecasting.features import FeatureArray, build_features
-from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.features import build_features
+from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.metrics import lag1_scales, revenue_share
 from shoplake.forecasting.models import REGRESSORS, LearnedModel, TrainingRows, fit_model
@@ -52,48 +53,77 @@ def first_training_day(days: int) -> int:
     return max(MIN_CUTOFF_DAYS, min(SETTLED_DAYS, (days - WEEK) // 2))
 
 
-def build_training_rows(history: DemandHistory, settings: MlSettings) -> TrainingRows:
-    """Compute features and the week's units at every n-th of the cutoffs whose 7 target days lie in the history.
+@dataclass(frozen=True)
+class RowPlan:
+    """Which rows a history is trained on.
 
-    Every row's features are those that serving would have seen on that day. Each cutoff's units are told as if the
-    whole shop had sold what its seasonal level said: what moved all items alike is no item's doing, and a few dozen
-    cutoffs are too few to learn it from (measured: it cost 2% of WRMSSE). A row counts by its item's part of the shop's
-    revenue over what the item's weeks usually differ by, so that the sum of squares is near the referee's. Items of few
-    days teach nothing and are left out. Above `max_training_rows` a seeded share of each cutoff's rows is kept.
+    Attributes:
+        cutoffs: numbers of days known, the newest first; each with items to learn from.
+        share: of the rows of each cutoff that are kept; 1 or more keeps all.
+    """
+
+    cutoffs: tuple[int, ...]
+    share: float
+
+
+def plan_rows(history: DemandHistory, settings: MlSettings) -> RowPlan:
+    """Choose every n-th of the cutoffs whose 7 target days lie in the history.
 
     Raises:
         ForecastError: no cutoff has a product with a series and 7 days after it.
     """
     last = history.days - WEEK
     oldest = max(first_training_day(history.days), last - settings.train_days + 1)
-    cutoffs = range(last, oldest - 1, -settings.train_every)
-    masks = {days: LEARNED_FROM.of(history.until(days)) for days in cutoffs}
-    expected = sum(int(mask.sum()) for mask in masks.values())
+    counts = {days: int(LEARNED_FROM.of(history.until(days)).sum())
+              for days in range(last, oldest - 1, -settings.train_every)}
+    expected = sum(counts.values())
     if expected == 0:
         raise ForecastError(
             f"no history to train on: nothing was sold on {LEARNED_FROM.active_days} days up to "
             f"{WEEK} days before {history.cutoff} (the history starts {history.first_day})"
         )
-    share = settings.max_training_rows / expected
-    parts = [_rows_at(history, days, masks[days], share, settings) for days in cutoffs if masks[days].any()]
-    features, base, units, weights = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return TrainingRows(features, base, units, weights / weights.mean())
+    cutoffs = tuple(days for days, count in counts.items() if count)
+    return RowPlan(cutoffs, settings.max_training_rows / expected)
 
 
-def _rows_at(
-    history: DemandHistory, days: int, is_item: npt.NDArray[np.bool_], share: float, settings: MlSettings,
-) -> tuple[FeatureArray, FloatArray, FloatArray, FloatArray]:
+def build_training_rows(history: DemandHistory, settings: MlSettings) -> TrainingRows:
+    """Compute features and the week's units at every planned cutoff; weights are 1 in the mean.
+
+    Raises:
+        ForecastError: no cutoff has a product with a series and 7 days after it.
+    """
+    plan = plan_rows(history, settings)
+    parts = [rows_at(history, days, plan.share, settings) for days in plan.cutoffs]
+    weights = np.concatenate([part.weights for part in parts])
+    return TrainingRows(
+        np.concatenate([part.features for part in parts]), np.concatenate([part.base for part in parts]),
+        np.concatenate([part.units for part in parts]), weights / weights.mean())
+
+
+def rows_at(history: DemandHistory, days: int, share: float, settings: MlSettings) -> TrainingRows:
+    """Compute the rows of one cutoff; their weights are not scaled yet.
+
+    A row's features are those that serving would have seen on that day. The units are told as if the
+    whole shop had sold what its seasonal level said: what moved all items alike is no item's doing, and a few dozen
+    cutoffs are too few to learn it from (measured: it cost 2% of WRMSSE). A row counts by its item's part of the shop's
+    revenue over what the item's weeks usually differ by, so that the sum of squares is near the referee's. Items of few
+    days teach nothing and are left out.
+
+    Args:
+        share: of the rows, drawn by the seed and the cutoff; 1 or more keeps all.
+    """
     known = history.until(days)
     features = build_features(known, settings.features)
     base = features.base.sum(axis=1)
     units = history.usual_units[:len(base), days:days + WEEK].sum(axis=1)
-    is_row = is_item & (base > 0)
+    is_out = history.out_of_stock(slice(days, days + WEEK))[:len(base)].any(axis=1)
+    is_row = LEARNED_FROM.of(known) & (base > 0) & ~is_out
     total = units[is_row].sum()
     units = units * (base[is_row].sum() / total if total > 0 else 1.0)
     if share < 1:
         is_row &= np.random.default_rng([settings.xgboost.seed, days]).random(is_row.shape) < share
     weights = revenue_share(known) / np.sqrt(lag1_scales(known, WEEK))
-    return features.items[is_row], base[is_row], units[is_row], weights[is_row]
+    return TrainingRows(features.items[is_row], base[is_row], units[is_row], weights[is_row])
 
 
 def fit_models(history: DemandHistory, settings: MlSettings) -> tuple[LearnedModel, ...]:

@@ -1,10 +1,15 @@
 """ARIMA(1,1,1) of many series at once, against statsmodels one by one and against what made the series."""
 
+from dataclasses import replace
+from datetime import date
+
 import numpy as np
+import pandas as pd
 import pytest
 from statsmodels.tsa.arima.model import ARIMA
 
-from shoplake.forecasting.arima import fit_parameters, forecast_arima
+from shoplake.forecasting.arima import Arima, fit_parameters, forecast_arima
+from shoplake.forecasting.history import build_history
 
 
 def make_series(ar: float, ma: float, days: int, seed: int) -> np.ndarray:
@@ -61,3 +66,16 @@ def test_chunks_do_not_change_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = forecast_arima(units, np.zeros(9, dtype=np.int64))
     monkeypatch.setattr("shoplake.forecasting.arima.CHUNK", 2)
     np.testing.assert_array_equal(forecast_arima(units, np.zeros(9, dtype=np.int64)), whole)
+
+
+def test_a_series_without_a_finite_figure_has_its_mean_and_a_reason() -> None:
+    days = pd.date_range("2026-06-01", periods=40)
+    sales = pd.concat([pd.DataFrame({"event_date": days, "product_id": product, "category": "c", "units": units,
+                                     "gross_amount": 1.0}) for product, units in (("bad", 6), ("good", 4))])
+    history = build_history(sales, date(2026, 7, 10))
+    assert not Arima().forecast(history).fallbacks
+    units = history.units.astype(float)
+    units[0, 5] = np.inf  # older than the 28 days of the mean
+    forecast = Arima().forecast(replace(history, units=units))
+    assert forecast.fallbacks == {0: "the model gave no finite figure; the mean of 28 days stands in"}
+    assert forecast.units.tolist() == [[6] * 7, [4] * 7]
