@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--source", metavar="NAME", help="--data is a raw file of this format: online_retail, …")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
+    parser.add_argument("--promotions", type=Path, metavar="FILE",
+                        help="CSV of past and planned promotions (default: ml.promotions_file)")
     parser.add_argument("--models", nargs="+", choices=REFEREE_MODELS, default=[*BASELINE_MODELS, *LEARNED_MODELS],
                         metavar="NAME",
                         help=f"of {', '.join(REFEREE_MODELS)}; by default all but "
@@ -70,13 +72,15 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import resolve_as_of
     from shoplake.forecasting.metric_rows import replaced_figures, tabulate_figures
+    from shoplake.forecasting.promotions import read_promotions
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows
     from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
     sales = _read(settings, flags)
-    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of))
+    promotions = read_promotions(flags.promotions or settings.promotions_path)
+    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
     origins = plan_origins(history)
     wanted = [WMIXT, *(name for name in flags.models if name != WMIXT)]
     members = tuple(name for name in wanted if name in (WMIXT, *LEARNED_MODELS))

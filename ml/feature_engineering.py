@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="feature_engineering.py", description=(__doc__ or "").strip())
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
+    parser.add_argument("--promotions", type=Path, metavar="FILE",
+                        help="CSV of past and planned promotions (default: ml.promotions_file)")
     parser.add_argument("--out", type=Path, metavar="FILE.parquet", help="default: data/features.parquet")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -34,10 +36,12 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.features import hash_features, tabulate_features
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
+    from shoplake.forecasting.promotions import read_promotions
     from shoplake.lake.addresses import locate_lake
 
     sales = read_sales(flags.data, locate_lake(settings)).rows
-    history = build_history(sales, resolve_as_of(sales, flags.as_of))
+    promotions = read_promotions(flags.promotions or settings.promotions_path)
+    history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
     log.info("computing features of %d products as of %s", len(history.product_ids), history.cutoff)
     table = tabulate_features(history, settings.ml.features)
     out = flags.out or settings.data_path / "features.parquet"

@@ -51,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="inference.py", description=(__doc__ or "").strip())
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
+    parser.add_argument("--promotions", type=Path, metavar="FILE",
+                        help="CSV of past and planned promotions (default: ml.promotions_file)")
     parser.add_argument("--model", choices=MODEL_NAMES, default=XGBOOST, help=f"default: {XGBOOST}")
     ahead = parser.add_mutually_exclusive_group()
     ahead.add_argument("--horizon", choices=HORIZONS, default="next_day", help="default: next_day")
@@ -114,12 +116,14 @@ def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.predictions import predict_demand, rank_products
+    from shoplake.forecasting.promotions import read_promotions
     from shoplake.forecasting.totals import find_shop_totals, measure_past_totals
     from shoplake.lake.addresses import locate_lake
 
     lake = locate_lake(settings)
     sales = read_sales(flags.data, lake).rows
-    history = build_history(sales, resolve_as_of(sales, flags.as_of))
+    promotions = read_promotions(flags.promotions or settings.promotions_path)
+    history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
     forecaster, served = _find_forecaster(flags.model, settings, history.cutoff, spread)
     log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
              served or "nothing to train")

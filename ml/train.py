@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="train.py", description=(__doc__ or "").strip())
     parser.add_argument("--data", type=Path, metavar="FILE", help="Parquet or CSV history (default: gold.daily_sales)")
     parser.add_argument("--as-of", metavar="DAY", help="last day to use (default: the day before the newest)")
+    parser.add_argument("--promotions", type=Path, metavar="FILE",
+                        help="CSV of past and planned promotions (default: ml.promotions_file)")
     parser.add_argument("--item-runs", type=int, default=0, metavar="N",
                         help=f"log ARIMA's fit of the N items of most units as runs too, up to {MAX_ITEM_RUNS}; their "
                              "table is always there")
@@ -53,13 +55,15 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.evaluation import evaluate_forecasters
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
+    from shoplake.forecasting.promotions import read_promotions
     from shoplake.forecasting.registry import open_registry
     from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
     from shoplake.forecasting.training_log import Training, log_training
     from shoplake.lake.addresses import locate_lake
 
     sales = read_sales(flags.data, locate_lake(settings))
-    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of))
+    promotions = read_promotions(flags.promotions or settings.promotions_path)
+    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
     check_history(history, settings.ml.min_history_days)
     registry = open_registry(settings)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)

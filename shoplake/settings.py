@@ -150,6 +150,7 @@ class MlSettings(_Section):
     train_every: PositiveInt
     max_training_rows: PositiveInt
     validation_days: PositiveInt
+    promotions_file: str
     features: FeatureSettings
     xgboost: XGBoostSettings
 
@@ -282,6 +283,11 @@ class Settings(BaseSettings):
         if "://" in self.lake.root:
             return f"gs://{self.gcp.bucket_name or self.lake.root.split('/')[2]}/{self.sources.landing_dir}"
         return str(self.landing_path)
+
+    @property
+    def promotions_path(self) -> Path | None:
+        """The file of past and planned promotions, if there is one."""
+        return self.data_path / self.ml.promotions_file if self.ml.promotions_file else None
 
     @property
     def model_path(self) -> Path:

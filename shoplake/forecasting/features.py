@@ -29,7 +29,7 @@ from shoplake.settings import FeatureSettings
 FeatureArray = npt.NDArray[np.float32]
 
 # Raise it when a feature's meaning changes but not its name: models trained on the old meaning are then refused.
-DEFINITION_VERSION = 3
+DEFINITION_VERSION = 4
 # The log of a level of zero has to be something; a hundredth of a unit a day is as good as none.
 LEAST_LEVEL = 0.01
 ACTIVE_WINDOWS = (7, 14, 28, 56)
@@ -47,7 +47,7 @@ class Features:
     Attributes:
         items: what is the same for the week's days, (products, item features).
         days: what each of the next 7 days has of its own, (products, 7, day features).
-        base: the seasonal level, units (products, 7); 0 on days on which the shop never trades.
+        base: the seasonal level with planned promotions, units (products, 7); 0 on days on which the shop never trades.
     """
 
     items: FeatureArray
@@ -87,8 +87,8 @@ def build_features(history: DemandHistory, spec: FeatureSettings) -> Features:
     """Compute the features of every product for each of the next 7 days, from the history's days and the calendar.
 
     Lags count back from the first target day, so lag_1 is the cutoff. Means are over calendar days, never before the
-    item's first sale, of units without outliers. Lags, means, smoothed, peak and weeks are divided by the level,
-    week_step by the level of a week.
+    item's first sale and without days out of stock, of units without outliers and what promotions added. Lags, means,
+    smoothed, peak and weeks are divided by the level, week_step by the level of a week.
     """
     level = item_level(history)
     profile = week_profile(history)
@@ -98,7 +98,7 @@ def build_features(history: DemandHistory, spec: FeatureSettings) -> Features:
     return Features(
         np.stack(items, axis=1).astype(np.float32),
         np.stack([np.broadcast_to(day, shape) for day in days], axis=2).astype(np.float32),
-        level[:, np.newaxis] * profile * shop_trend(history))
+        level[:, np.newaxis] * profile * shop_trend(history) * history.planned_uplift)
 
 
 def tabulate_features(history: DemandHistory, spec: FeatureSettings) -> pd.DataFrame:
@@ -150,7 +150,8 @@ def _lag(history: DemandHistory, lag: int) -> FloatArray:
     column = history.days - lag
     if column < 0:
         return np.full(len(history.product_ids), np.nan)
-    return np.where(history.first_sale <= column, history.usual_units[:, column], np.nan)
+    is_known = (history.first_sale <= column) & ~history.is_censored[:, column]
+    return np.where(is_known, history.usual_units[:, column], np.nan)
 
 
 def _week_mean(history: DemandHistory, back: int) -> FloatArray:
@@ -158,7 +159,9 @@ def _week_mean(history: DemandHistory, back: int) -> FloatArray:
     start = history.days - WEEK * back
     if start < 0:
         return np.full(len(history.product_ids), np.nan)
-    return np.where(history.first_sale <= start, history.usual_units[:, start:start + WEEK].mean(axis=1), np.nan)
+    in_stock = (~history.is_censored[:, start:start + WEEK]).sum(axis=1)
+    units = history.usual_units[:, start:start + WEEK].sum(axis=1)
+    return np.where((history.first_sale <= start) & (in_stock > 0), units / np.maximum(in_stock, 1), np.nan)
 
 
 def _prices(history: DemandHistory) -> tuple[FloatArray, FloatArray]:
@@ -203,7 +206,8 @@ def _weekday_mean(history: DemandHistory, weeks: int) -> FloatArray:
     weeks = min(weeks, history.days // WEEK)
     start = history.days - weeks * WEEK
     grid = history.usual_units[:, start:].reshape(len(history.units), weeks, WEEK)
-    is_known = (np.arange(start, history.days) >= history.first_sale[:, np.newaxis]).reshape(grid.shape)
+    is_known = np.arange(start, history.days) >= history.first_sale[:, np.newaxis]
+    is_known = (is_known & ~history.is_censored[:, start:]).reshape(grid.shape)
     known = is_known.sum(axis=1)
     means: FloatArray = np.divide(
         (grid * is_known).sum(axis=1), known, out=np.full(known.shape, np.nan), where=known > 0)

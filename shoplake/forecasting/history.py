@@ -8,10 +8,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from shoplake.errors import ForecastError
+from shoplake.forecasting.promotions import estimate_uplift, lay_out_promotions
+from shoplake.forecasting.stock_outs import NEVER, find_stock_outs
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-# Products x days; seven grids of 8 bytes stay below 3 GB.
+BoolArray = npt.NDArray[np.bool_]
+# Promotions are told of so many days after the cutoff: those that are forecast.
+PLANNED_DAYS = 7
+# Products x days; seven grids of 8 bytes stay below 3 GB; promotions take some more while they are counted.
 MAX_CELLS = 5 * 10**7
 # A series of one day says nothing about the next: fewer points than this fall back to the category.
 MIN_POINTS = 2
@@ -33,13 +38,20 @@ class DemandHistory:
 
     Attributes:
         units: units ordered, (products, days); 0 on days without a row.
-        usual_units: the same with outliers cut off (`cut_outliers`), (products, days).
-        smoothed: `usual_units` smoothed exponentially from the first sale on, (products, days); 0 before.
+        usual_units: the same divided by the uplift on promoted days, outliers cut off (`cut_outliers`), (products,
+            days).
+        smoothed: `usual_units` smoothed exponentially from the first sale on, (products, days); 0 before. Held over
+            censored days.
+        orders: number of orders, (products, days); 0 everywhere where the input had none.
         amounts: gross amount, (products, days); NaN where the input had none.
         last_sale: the newest day with units up to each day, (products, days), as a column number; -1 before the first.
         category_codes: the category last seen up to each day, (products, days); -1 before the first row.
         first_seen: column of each product's first row.
         first_sale: column of each product's first day with units; the number of days if there was none.
+        censored_since: the day on which it became known that the product was out of stock on each day, (products,
+            days), as a column number; NEVER where it was not.
+        promoted: promotions as they are planned, (products, days + 7): the one thing told of days after the cutoff.
+        uplifts: what promotions multiply demand by, as it was known on each day, (days,).
     """
 
     first_day: date
@@ -48,11 +60,15 @@ class DemandHistory:
     units: IntArray
     usual_units: FloatArray
     smoothed: FloatArray
+    orders: IntArray
     amounts: FloatArray
     last_sale: IntArray
     category_codes: IntArray
     first_seen: IntArray
     first_sale: IntArray
+    censored_since: npt.NDArray[np.int32]
+    promoted: BoolArray
+    uplifts: FloatArray
 
     @property
     def days(self) -> int:
@@ -70,7 +86,7 @@ class DemandHistory:
         return self.days - self.first_sale
 
     @property
-    def has_series(self) -> npt.NDArray[np.bool_]:
+    def has_series(self) -> BoolArray:
         """Whether each product's series is long enough for a model."""
         return self.points >= MIN_POINTS
 
@@ -78,6 +94,25 @@ class DemandHistory:
     def categories(self) -> npt.NDArray[np.object_]:
         """Each product's last category known at the cutoff."""
         return self.category_names[self.category_codes[:, -1]]
+
+    @property
+    def is_censored(self) -> BoolArray:
+        """Whether each product is known at the cutoff to have been out of stock on each day, (products, days)."""
+        return self.out_of_stock(slice(None))
+
+    def out_of_stock(self, days: slice) -> BoolArray:
+        """Tell the same of some days only, (products, those days): features ask for a few of hundreds."""
+        return np.asarray(self.censored_since[:, days] < self.days)
+
+    @property
+    def planned_uplift(self) -> FloatArray:
+        """What promotions are to multiply demand by on each of the next 7 days, (products, 7); 1 without one."""
+        return np.where(self.promoted[:, self.days:], self.uplifts[-1], 1.0)
+
+    def usual_week(self, days: int, items: int) -> FloatArray:
+        """Give the first items' units of the 7 days after so many, (items, 7): outliers cut off, promotions in them."""
+        week = slice(days, days + PLANNED_DAYS)
+        return self.usual_units[:items, week] * np.where(self.promoted[:items, week], self.uplifts[week], 1.0)
 
     def until(self, days: int) -> "DemandHistory":
         """Give the history as it stood after its first `days` days: later columns and products are gone."""
@@ -87,13 +122,20 @@ class DemandHistory:
         return DemandHistory(
             self.first_day, self.product_ids[:known], self.category_names, self.units[:known, :days],
             self.usual_units[:known, :days], self.smoothed[:known, :days],
-            self.amounts[:known, :days], self.last_sale[:known, :days], self.category_codes[:known, :days],
+            self.orders[:known, :days], self.amounts[:known, :days], self.last_sale[:known, :days],
+            self.category_codes[:known, :days],
             self.first_seen[:known], np.minimum(self.first_sale[:known], days),
+            self.censored_since[:known, :days], self.promoted[:known, :days + PLANNED_DAYS], self.uplifts[:days],
         )
 
 
-def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
+def build_history(sales: pd.DataFrame, as_of: date, promotions: pd.DataFrame | None = None) -> DemandHistory:
     """Lay checked sales (`inputs.Sales.rows`) out as a dense grid up to and including `as_of`.
+
+    A day without a row is a day without demand: gold.daily_sales has rows of days with an event only.
+
+    Args:
+        promotions: of `promotions.read_promotions`.
 
     Raises:
         ForecastError: the grid would not fit into memory: a date far off stretches it.
@@ -119,16 +161,37 @@ def build_history(sales: pd.DataFrame, as_of: date) -> DemandHistory:
     amounts[row, day] = known["gross_amount"]
     last_sale = np.maximum.accumulate(np.where(units > 0, np.arange(days), -1), axis=1)
     first_sale = np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64)
+    orders, views, carts = (
+        _lay_out_counts(known, name, row, day, units.shape) for name in ("order_count", "view_count", "cart_count"))
+    censored_since = find_stock_outs(units, views, carts)
     usual_units = cut_outliers(units)
+    promoted, uplifts = np.broadcast_to(False, (len(units), days + PLANNED_DAYS)), np.ones(days)
+    if promotions is not None:
+        promoted = lay_out_promotions(promotions, product_ids, first_day, days + PLANNED_DAYS)
+        is_promoted, each_day = promoted[:, :days], np.arange(days)
+        # As each day itself knew it, and not as later ones did.
+        is_usual = (each_day >= first_sale[:, np.newaxis]) & (censored_since > each_day)
+        uplifts = estimate_uplift(usual_units, is_promoted, is_usual)
+        usual_units = cut_outliers(units / np.where(is_promoted, uplifts, 1.0))
     return DemandHistory(
         first_day, product_ids, np.asarray(category_names, dtype=object), units, usual_units,
-        _smooth(usual_units, first_sale), amounts, last_sale,
+        _smooth(usual_units, first_sale, censored_since), orders, amounts, last_sale,
         _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
-        first_sale,
+        first_sale, censored_since, promoted, uplifts,
     )
 
 
-def cut_outliers(units: IntArray) -> FloatArray:
+def _lay_out_counts(
+    known: pd.DataFrame, name: str, row: IntArray, day: IntArray, shape: tuple[int, ...],
+) -> IntArray:
+    if name not in known or not known[name].any():
+        return np.broadcast_to(np.int64(0), shape)
+    counts = np.zeros(shape, dtype=np.int64)
+    counts[row, day] = known[name]
+    return counts
+
+
+def cut_outliers(units: IntArray | FloatArray) -> FloatArray:
     """Cap each day's units at 5 times the item's mean per active day before that day, and never below 24.
 
     The first five active days stay as they are. One order of 74,215 units would otherwise teach more than a thousand
@@ -141,13 +204,21 @@ def cut_outliers(units: IntArray) -> FloatArray:
     return np.where(active_before >= CLIP_ACTIVE_DAYS, np.minimum(units, cap), units.astype(np.float64))
 
 
-def _smooth(units: FloatArray, first_sale: IntArray) -> FloatArray:
-    """Smooth each series exponentially (Brown's simple smoothing); it starts at the first sale's units."""
+def _smooth(units: FloatArray, first_sale: IntArray, censored_since: npt.NDArray[np.int32]) -> FloatArray:
+    """Smooth each series exponentially (Brown's simple smoothing); it starts at the first sale's units.
+
+    As soon as a stock-out is known the level is what it was before it.
+    """
     smoothed = np.zeros_like(units)
     level = np.zeros(len(units))
+    has_stock_outs = (censored_since != NEVER).any()
     for day in range(units.shape[1]):
         newest = units[:, day]
         level = np.where(first_sale < day, level + SMOOTHING * (newest - level), np.where(first_sale == day, newest, 0))
+        if has_stock_outs:
+            rows = np.flatnonzero(censored_since[:, day] == day)
+            start = (censored_since[rows] == day).argmax(axis=1)
+            level[rows] = smoothed[rows, start - 1]
         smoothed[:, day] = level
     return smoothed
 

@@ -19,6 +19,10 @@ from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exis
 
 REQUIRED = ("event_date", "product_id", "category", "units")
 AMOUNT = "gross_amount"
+# Orders tell units that come again from a great order; looks and carts, when an item was out of stock. A history may be
+# without them.
+COUNTS = ("order_count", "view_count", "cart_count")
+OPTIONAL = (AMOUNT, *COUNTS)
 # More units than this on one product-day are a fault of the data, not a demand.
 MAX_UNITS = 10**9
 _BUILD_GOLD = "Build it with: spark-submit spark/batch_processing.py, or give a file with --data"
@@ -30,7 +34,8 @@ class Sales:
 
     Attributes:
         rows: one per event_date and product_id: event_date (midnight timestamps), product_id, category, units (int64),
-            gross_amount (float64, NaN where the input has none).
+            gross_amount (float64, NaN where the input has none), order_count, view_count and cart_count (int64, else
+            0).
         data: gold.daily_sales, or the file's name.
         version: the Delta version of gold.daily_sales, or the file's SHA-256.
     """
@@ -54,7 +59,7 @@ def read_sales(file: Path | None, lake: Lake) -> Sales:
         )
     with delta_errors(lake):
         version = open_table(lake, DAILY_SALES).version()
-        rows = scan_table(lake, DAILY_SALES, version).to_table(columns=[*REQUIRED, AMOUNT])
+        rows = scan_table(lake, DAILY_SALES, version).to_table(columns=[*REQUIRED, *OPTIONAL])
     return Sales(check_sales(rows, f"{DAILY_SALES.name} in {lake.root}"), DAILY_SALES.name, str(version))
 
 
@@ -70,7 +75,7 @@ def _read_file(file: Path) -> pa.Table:
     try:
         if file.suffix == ".parquet":
             table = pq.read_table(file)
-            return table.select([name for name in (*REQUIRED, AMOUNT) if name in table.column_names])
+            return table.select([name for name in (*REQUIRED, *OPTIONAL) if name in table.column_names])
         if file.name.endswith((".csv", ".csv.gz")):
             # Identifiers and dates stay text: 00123 is a product, and NA may be one.
             texts = {name: pa.string() for name in REQUIRED[:3]}
@@ -103,8 +108,9 @@ def check_sales(table: pa.Table, where: str) -> pd.DataFrame:
         "event_date": _dates(raw["event_date"], where),
         "product_id": _texts(raw["product_id"], where),
         "category": _texts(raw["category"], where),
-        "units": _units(raw["units"], where),
+        "units": _counts(raw["units"], where, "units that are no demand"),
         AMOUNT: _amounts(raw[AMOUNT], where) if AMOUNT in raw else np.nan,
+        **{name: _counts(raw[name], where, f"a {name} that is no count") if name in raw else 0 for name in COUNTS},
     })
     _refuse(sales.duplicated(["event_date", "product_id"]), sales["product_id"], where, "more than one row on a day",
             "one row per event_date and product_id")
@@ -139,11 +145,11 @@ def _texts(values: "pd.Series[Any]", where: str) -> "pd.Series[str]":
     return texts
 
 
-def _units(values: "pd.Series[Any]", where: str) -> "pd.Series[int]":
-    units = pd.to_numeric(values, errors="coerce").astype("float64")
-    is_bad = ~((units >= 0) & (units <= MAX_UNITS) & (units == np.floor(units)))
-    _refuse(is_bad, values, where, "units that are no demand", f"whole numbers from 0 to {MAX_UNITS}")
-    return units.astype("int64")
+def _counts(values: "pd.Series[Any]", where: str, fault: str) -> "pd.Series[int]":
+    counts = pd.to_numeric(values, errors="coerce").astype("float64")
+    is_bad = ~((counts >= 0) & (counts <= MAX_UNITS) & (counts == np.floor(counts)))
+    _refuse(is_bad, values, where, fault, f"whole numbers from 0 to {MAX_UNITS}")
+    return counts.astype("int64")
 
 
 def _amounts(values: "pd.Series[Any]", where: str) -> "pd.Series[float]":

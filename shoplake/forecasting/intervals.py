@@ -20,7 +20,7 @@ from shoplake.forecasting.features import (
     build_features,
     feature_names,
 )
-from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.history import BoolArray, DemandHistory, FloatArray
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.models import THREADS
 from shoplake.forecasting.names import BANDS
@@ -64,6 +64,12 @@ def _spans(features: Features) -> tuple[FeatureArray, FloatArray]:
 def _totals(history: DemandHistory, days: int, items: int) -> FloatArray:
     units = history.units[:items, days:days + WEEK].astype(np.float64)
     return np.concatenate([units.sum(axis=1, keepdims=True), units], axis=1)
+
+
+def _in_stock(history: DemandHistory, days: int, items: int) -> BoolArray:
+    """Tell of each product's 8 spans whether it was in stock in them: the others say nothing of demand."""
+    is_out = history.out_of_stock(slice(days, days + WEEK))[:items]
+    return ~np.concatenate([is_out.any(axis=1, keepdims=True), is_out], axis=1)
 
 
 def has_days_for_bands(history: DemandHistory) -> bool:
@@ -172,14 +178,14 @@ class BandModel:
             if not is_item.any():
                 is_item = BANDED.of(known)
             features, base = _spans(build_features(known, self._spec))
-            actual = _totals(history, days, len(base))
+            actual, in_stock = _totals(history, days, len(base)), _in_stock(history, days, len(base))
             for level, (low, high) in self._raw_bands(features, base).items():
                 # Nothing is below a limit of 0, and 0 is above none: whatever the margin, these are inside.
                 below = np.where(low > 0, low - actual, -np.inf)
                 above = np.where(actual > 0, actual - high, -np.inf)
                 off = np.maximum(below, above) / _width(low, high)
-                excess[f"week_{level}"].append(off[is_item, 0])
-                is_day = is_item[:, np.newaxis] & (base > 0)
+                excess[f"week_{level}"].append(off[is_item & in_stock[:, 0], 0])
+                is_day = is_item[:, np.newaxis] & in_stock & (base > 0)
                 excess[f"day_{level}"].append(off[:, 1:][is_day[:, 1:]])
         return {name: _find_margin(np.concatenate(parts), int(name.rsplit("_", 1)[1]) / 100)
                 for name, parts in excess.items()}
@@ -206,7 +212,7 @@ def _fit_quantiles(history: DemandHistory, cutoffs: Sequence[int], settings: MlS
     for number, days in enumerate(cutoffs):
         known = history.until(days)
         values, base = _spans(build_features(known, settings.features))
-        is_row = BANDED.of(known)[:, np.newaxis] & (base > LEAST_LEVEL)
+        is_row = BANDED.of(known)[:, np.newaxis] & (base > LEAST_LEVEL) & _in_stock(history, days, len(base))
         # Of the week's days one in turn: their rows are alike, and the weeks shall not drown in them.
         is_row &= np.isin(np.arange(SPANS), (0, 1 + number % WEEK))
         features.append(values[is_row])

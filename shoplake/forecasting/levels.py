@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.history import DemandHistory, FloatArray, IntArray
 
 WEEK = 7
 LEVEL_WINDOWS = (14, 28, 56)
@@ -20,17 +20,30 @@ TREND_LIMITS = (0.8, 1.25)
 def rolling_mean(history: DemandHistory, values: npt.NDArray[Any], window: int) -> FloatArray:
     """Average a grid per calendar day over the last `window` days to the cutoff, never before the item's first sale.
 
+    Days on which the item was out of stock are left out; if all were, the mean is 0.
+
     Args:
-        values: (products, days), one of the history's grids or made of one.
+        values: (products, days), one of the history's grids or made of one; 0 on days out of stock.
     """
-    length = np.clip(history.points, 1, window)
+    length = np.maximum(known_days(history, window), 1)
     return np.asarray(values[:, -window:].sum(axis=1) / length, dtype=np.float64)
 
 
+def known_days(history: DemandHistory, window: int) -> IntArray:
+    """Count each item's days among the last `window` that tell of its demand: since its first sale, in stock."""
+    censored = history.out_of_stock(slice(-window, None)).sum(axis=1)
+    return np.asarray(np.clip(history.points, 0, window) - censored, dtype=np.int64)
+
+
 def item_level(history: DemandHistory) -> FloatArray:
-    """Give each item's usual units per calendar day: three windows and a slow smoothing, averaged."""
-    means = [rolling_mean(history, history.usual_units, window) for window in LEVEL_WINDOWS]
-    return np.asarray(np.mean([*means, history.smoothed[:, -1]], axis=0), dtype=np.float64)
+    """Give each item's usual units per calendar day: three windows and a slow smoothing, averaged.
+
+    For a window in which the item was never in stock the smoothing stands in.
+    """
+    smoothed = history.smoothed[:, -1]
+    means = [np.where(known_days(history, window) > 0, rolling_mean(history, history.usual_units, window), smoothed)
+             for window in LEVEL_WINDOWS]
+    return np.asarray(np.mean([*means, smoothed], axis=0), dtype=np.float64)
 
 
 def week_profile(history: DemandHistory) -> FloatArray:
@@ -61,8 +74,12 @@ def shop_trend(history: DemandHistory) -> float:
 
 
 def seasonal_level(history: DemandHistory) -> FloatArray:
-    """Give wMixT's forecast: each item's level on each of the next 7 days, by the shop's week and trend, (items, 7)."""
-    return np.asarray(item_level(history)[:, np.newaxis] * week_profile(history) * shop_trend(history))
+    """Give wMixT's forecast: each item's level on each of the next 7 days, by the shop's week and trend, (items, 7).
+
+    Times the uplift where a promotion is planned.
+    """
+    level = item_level(history)[:, np.newaxis] * week_profile(history) * shop_trend(history)
+    return np.asarray(level * history.planned_uplift)
 
 
 def mean_by_category(history: DemandHistory, values: FloatArray) -> FloatArray:

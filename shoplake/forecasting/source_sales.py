@@ -32,6 +32,7 @@ def read_source_sales(file: Path, source: str, settings: Settings) -> Sales:
     zone = ZoneInfo(settings.shop.time_zone)
     units: dict[tuple[date, str], int] = defaultdict(int)
     amounts: dict[tuple[date, str], Decimal] = defaultdict(Decimal)
+    orders: dict[tuple[date, str], int] = defaultdict(int)
     categories: dict[tuple[date, str], str] = {}
     for record in open_source(file, source, settings):
         try:
@@ -43,13 +44,14 @@ def read_source_sales(file: Path, source: str, settings: Settings) -> Sales:
         key, category, quantity, price = sale
         units[key] += quantity
         amounts[key] += quantity * price
+        orders[key] += 1
         categories[key] = category
     if not units:
         raise ForecastError(f"{file} holds no order of goods with a quantity and a price above 0")
     rows = pd.DataFrame({
         "event_date": pd.to_datetime([day for day, _ in units]), "product_id": [product for _, product in units],
         "category": list(categories.values()), "units": list(units.values()),
-        "gross_amount": [float(amount) for amount in amounts.values()],
+        "gross_amount": [float(amount) for amount in amounts.values()], "order_count": list(orders.values()),
     })
     return Sales(rows, file.name, hash_file(file))
 

@@ -107,7 +107,7 @@ def rows_at(history: DemandHistory, days: int, share: float, settings: MlSetting
     whole shop had sold what its seasonal level said: what moved all items alike is no item's doing, and a few dozen
     cutoffs are too few to learn it from (measured: it cost 2% of WRMSSE). A row counts by its item's part of the shop's
     revenue over what the item's weeks usually differ by, so that the sum of squares is near the referee's. Items of few
-    days teach nothing and are left out.
+    days teach nothing and are left out, as are weeks in which the item was out of stock.
 
     Args:
         share: of the rows, drawn by the seed and the cutoff; 1 or more keeps all.
@@ -115,7 +115,7 @@ def rows_at(history: DemandHistory, days: int, share: float, settings: MlSetting
     known = history.until(days)
     features = build_features(known, settings.features)
     base = features.base.sum(axis=1)
-    units = history.usual_units[:len(base), days:days + WEEK].sum(axis=1)
+    units = history.usual_week(days, len(base)).sum(axis=1)
     is_out = history.out_of_stock(slice(days, days + WEEK))[:len(base)].any(axis=1)
     is_row = LEARNED_FROM.of(known) & (base > 0) & ~is_out
     total = units[is_row].sum()

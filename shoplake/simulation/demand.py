@@ -32,10 +32,12 @@ PLANNED_DAYS = 7
 
 
 @dataclass(frozen=True)
-class _Visit:
-    """What a visit is expected to be, (products,) each."""
+class Visit:
+    """How often a visit is expected to do what with each product, (products,) each; activities are all of it."""
 
     activities: Floats
+    looks: Floats
+    carts: Floats
     orders: Floats
 
 
@@ -53,8 +55,8 @@ def expected_units(
     columns = []
     for day, count in zip(days, events, strict=True):
         today = shop.calendar(day)
-        visits = count / _expect_visit(shop, day, today.is_promoted, today.in_stock).activities.sum()
-        visit = _expect_visit(
+        visits = count / expect_visit(shop, day, today.is_promoted, today.in_stock).activities.sum()
+        visit = expect_visit(
             shop, day, today.is_promoted & with_promotions, today.in_stock | (not with_stock_outs))
         columns.append(visits * visit.orders * _mean_quantity(shop))
     return np.stack(columns, axis=1)
@@ -73,7 +75,8 @@ def calendar_of(shop: Shop, days: Sequence[date]) -> Calendar:
                       for name in ("is_promoted", "in_stock", "is_awake")))
 
 
-def _expect_visit(shop: Shop, day: date, is_promoted: Flags, in_stock: Flags) -> _Visit:
+def expect_visit(shop: Shop, day: date, is_promoted: Flags, in_stock: Flags) -> Visit:
+    """Follow a visit of that day step by step, for any promotions and stock."""
     weights = shop.attraction(day, is_promoted, in_stock)
     look = weights / weights.sum()
     to_cart = look * in_stock * TO_CART
@@ -88,7 +91,7 @@ def _expect_visit(shop: Shop, day: date, is_promoted: Flags, in_stock: Flags) ->
         in_cart += is_last * (1 - (1 - kept) ** (step + 1))
     orders = ORDER * in_cart
     carts = to_cart * not_in_cart
-    return _Visit(looks + carts * (1 + OUT_OF_CART) + orders * (1 + CANCEL), orders)
+    return Visit(looks + carts * (1 + OUT_OF_CART) + orders * (1 + CANCEL), looks, carts, orders)
 
 
 def _mean_quantity(shop: Shop) -> Floats:

@@ -39,9 +39,16 @@ def test_csv_and_parquet_give_the_same_history(tmp_path: Path) -> None:
     assert list(history.until(2).categories) == ["a", "a"]
 
 
-def test_prices_are_optional(tmp_path: Path) -> None:
+def test_prices_looks_and_carts_are_optional(tmp_path: Path) -> None:
     sales = read_text(tmp_path, "event_date,product_id,category,units\n2026-01-01,A,c,1\n")
     assert sales["gross_amount"].isna().all()
+    assert sales[["view_count", "cart_count"]].to_numpy().tolist() == [[0, 0]]
+    assert not build_history(sales, date(2026, 1, 1)).is_censored.any()
+
+
+def test_a_day_without_a_row_is_a_day_without_demand(tmp_path: Path) -> None:
+    sales = read_text(tmp_path, "event_date,product_id,category,units\n2026-01-01,A,c,4\n2026-01-04,A,c,2\n")
+    assert build_history(sales, date(2026, 1, 5)).units.tolist() == [[4, 0, 0, 2, 0]]
 
 
 @pytest.mark.parametrize(("column", "value", "message"), [
@@ -57,10 +64,14 @@ def test_prices_are_optional(tmp_path: Path) -> None:
     ("product_id", "", "empty product_id"),
     ("gross_amount", "-1", "gross_amount that is no amount"),
     ("gross_amount", "free", "gross_amount that is no amount"),
+    ("view_count", "-2", "a view_count that is no count.*row 2.*-2"),
+    ("cart_count", "0.5", "a cart_count that is no count"),
+    ("view_count", "", "a view_count that is no count"),
 ])
 def test_a_bad_value_is_named_with_its_row(column: str, value: str, message: str, tmp_path: Path) -> None:
-    good = {"event_date": "2026-01-02", "product_id": "B", "category": "c", "units": "1", "gross_amount": "1"}
-    lines = [",".join(good), "2026-01-01,A,c,1,1", ",".join((good | {column: value}).values())]
+    good = {"event_date": "2026-01-02", "product_id": "B", "category": "c", "units": "1", "gross_amount": "1",
+            "view_count": "3", "cart_count": "1"}
+    lines = [",".join(good), "2026-01-01,A,c,1,1,0,0", ",".join((good | {column: value}).values())]
     with pytest.raises(ForecastError, match=message):
         read_text(tmp_path, "\n".join(lines) + "\n")
 
