@@ -24,10 +24,10 @@ def explain_trees(model: Forecaster | None, history: DemandHistory) -> tuple[lis
     Trees add up logarithms, so a feature's part is a factor on the seasonal level, told as its change: 0.1 is 10% more.
 
     Returns:
-        Two lists, both empty for a model without trees. One row for each feature, the strongest first: feature,
-        mean_change (the mean size over items), gain_share (of what the splits on it improved the fit). And for the
-        first 6 features up to 12 rows each of as many items: feature, value (the median of these items), change (the
-        median), low, high (of 80% of these items).
+        Two lists, both empty for a model without trees and for a history without such items. One row for each feature,
+        the strongest first: feature, mean_change (the mean size over items), gain_share (of what the splits on it
+        improved the fit). And for the first 6 features up to 12 rows each of as many items: feature, value (the median
+        of these items), change (the median), low, high (of 80% of these items).
     """
     if not isinstance(model, LearnedModel) or not isinstance(model.regressor, XGBoostRegressor):
         return [], []
@@ -37,6 +37,8 @@ def explain_trees(model: Forecaster | None, history: DemandHistory) -> tuple[lis
     booster.load_model(bytearray(model.regressor.to_bytes()))
     names = list(booster.feature_names or ())
     values = build_features(history, model.spec).items[REFEREE.of(history)]
+    if not len(values):
+        return [], []
     matrix = xgboost.DMatrix(values, feature_names=names, nthread=THREADS)
     # The last column is what all items share, the trees' mean.
     parts = booster.predict(matrix, pred_contribs=True)[:, :-1].astype(np.float64)
