@@ -13,7 +13,7 @@ Result = Mapping[str, Any]
 Row = dict[str, Any]
 PANELS = {"week_wrmsse": "The week's total", "day_wrmsse": "Each of 7 days", "next_day_wrmsse": "The next day"}
 HEADINGS = {
-    "week_wrmsse": "Week WRMSSE", "week_wape": "Week WAPE", "week_bias": "Week bias", "day_wrmsse": "Day WRMSSE",
+    "week_wrmsse": "Week WRMSSE", "week_wape": "… WAPE", "week_bias": "… bias", "day_wrmsse": "Day WRMSSE",
     "next_day_wrmsse": "… next day", "coverage_80": "In 80%", "coverage_95": "In 95%", "cpu_seconds": "CPU-s",
 }
 ERRORS = ("wrmsse", "wape", "bias")
@@ -105,14 +105,14 @@ def _forecasts(result: Result, evidence: Evidence) -> Page:
     blocks: list[Block] = [
         Graph("All products together, units a week, with their bands", charts.draw_weeks(
             shop_weeks, _names(shop_weeks), columns=1),
-            "The tick is the forecast, the dark bar its 80% band, the pale one its 95% band, both as wide as wmixt was "
-            "wrong about the shop's weeks before, and the point what was sold, in orange outside of both."),
+            "The tick is the forecast, the strong bar its 80% band, the faint one its 95% band, both as wide as wmixt "
+            "was wrong about the shop's weeks before, and the point what was sold, in orange outside of both."),
         Graph("All products together, units a day", charts.draw_days(shop, _names(shop), columns=1),
               f"The coloured line is what {evidence.model} forecast at the start of each week for its days of trade, "
               "the other what was sold, products without a forecast included."),
         Graph("Units a week of some products, with their bands", charts.draw_weeks(weeks, _names(weeks)),
-              "The tick is the forecast, the dark bar its 80% band, the pale one its 95% band, and the point what was "
-              f"sold, in orange outside of both: {out} of the {banded} weeks with bands shown."),
+              "The tick is the forecast, the strong bar its 80% band, the faint one its 95% band, and the point what "
+              f"was sold, in orange outside of both: {out} of the {banded} weeks with bands shown."),
         Graph("Units a day of the products of most revenue, with their bands", charts.draw_days(days, _names(days)),
               "The coloured line is the forecast, the areas its 80% and 95% bands, the other line what was sold; days "
               "on which the shop does not trade are left out."),
