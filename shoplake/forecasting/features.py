@@ -36,6 +36,7 @@ ACTIVE_WINDOWS = (7, 14, 28, 56)
 WEEKS_BACK = 4
 PRICE_DAYS = 56
 RECENT_DAYS = 28
+ORDER_WINDOWS = (7, 14, 28, 56, 112)
 
 DAY_NAMES = ("horizon", "target_weekday", "week_profile", "weekday_mean_4", "weekday_mean_8")
 
@@ -74,6 +75,8 @@ def item_names(spec: FeatureSettings) -> tuple[str, ...]:
         "days_since_last_sale", "days_since_first_sale", f"variation_{RECENT_DAYS}", f"peak_{RECENT_DAYS}",
         f"outlier_share_{RECENT_DAYS}", *(f"week_{back}" for back in range(1, WEEKS_BACK + 1)),
         "week_step", "log_price", f"price_ratio_{PRICE_DAYS}", "category_level", "category_trend",
+        *(f"ordered_level_{days}" for days in ORDER_WINDOWS), "order_trend_14_56", "order_trend_28_112",
+        "units_per_order", "order_size_ratio_56", "log_order_mean_56",
     )
 
 
@@ -143,6 +146,7 @@ def _item_features(history: DemandHistory, level: FloatArray, spec: FeatureSetti
         np.sqrt(lag1_scales(history, WEEK)) / (WEEK * level),
         *_prices(history),
         *_category_features(history, recent, level),
+        *_order_features(history, level),
     ]
 
 
@@ -150,7 +154,7 @@ def _lag(history: DemandHistory, lag: int) -> FloatArray:
     column = history.days - lag
     if column < 0:
         return np.full(len(history.product_ids), np.nan)
-    is_known = (history.first_sale <= column) & ~history.is_censored[:, column]
+    is_known = (history.first_sale <= column) & ~history.out_of_stock(slice(column, column + 1))[:, 0]
     return np.where(is_known, history.usual_units[:, column], np.nan)
 
 
@@ -159,7 +163,7 @@ def _week_mean(history: DemandHistory, back: int) -> FloatArray:
     start = history.days - WEEK * back
     if start < 0:
         return np.full(len(history.product_ids), np.nan)
-    in_stock = (~history.is_censored[:, start:start + WEEK]).sum(axis=1)
+    in_stock = (~history.out_of_stock(slice(start, start + WEEK))).sum(axis=1)
     units = history.usual_units[:, start:start + WEEK].sum(axis=1)
     return np.where((history.first_sale <= start) & (in_stock > 0), units / np.maximum(in_stock, 1), np.nan)
 
@@ -194,6 +198,26 @@ def _category_features(history: DemandHistory, recent: FloatArray, level: FloatA
     return mean / level, trend / shop_trend
 
 
+def _order_features(history: DemandHistory, level: FloatArray) -> list[FloatArray]:
+    """Tell demand by its orders: their mean number times the item's units per order, relative to the level.
+
+    Orders come more evenly than units, which one great order moves for weeks (measured: 0.7% of the week's WRMSSE).
+    Then how orders move, the units per order of all days, those of 56 days against them, and the number itself. NaN
+    where the history tells no orders.
+    """
+    if not history.orders.any():
+        return [np.full(len(level), np.nan)] * (len(ORDER_WINDOWS) + 5)
+    means = {days: rolling_mean(history, history.orders, days) for days in ORDER_WINDOWS}
+    size = history.usual_units.sum(axis=1) / np.maximum(history.orders.sum(axis=1), 1)
+    recent = history.usual_units[:, -56:].sum(axis=1) / np.maximum(history.orders[:, -56:].sum(axis=1), 1)
+    return [
+        *(mean * size / level for mean in means.values()),
+        means[14] / np.maximum(means[56], LEAST_LEVEL), means[28] / np.maximum(means[112], LEAST_LEVEL),
+        size, np.divide(recent, size, out=np.full(len(size), np.nan), where=size > 0),
+        np.log(np.maximum(means[56], LEAST_LEVEL)),
+    ]
+
+
 def _day_features(history: DemandHistory, level: FloatArray, profile: FloatArray) -> list[FloatArray]:
     return [
         np.arange(1.0, WEEK + 1), np.array([float(target.weekday()) for target in target_days(history)]), profile,
@@ -207,7 +231,7 @@ def _weekday_mean(history: DemandHistory, weeks: int) -> FloatArray:
     start = history.days - weeks * WEEK
     grid = history.usual_units[:, start:].reshape(len(history.units), weeks, WEEK)
     is_known = np.arange(start, history.days) >= history.first_sale[:, np.newaxis]
-    is_known = (is_known & ~history.is_censored[:, start:]).reshape(grid.shape)
+    is_known = (is_known & ~history.out_of_stock(slice(start, None))).reshape(grid.shape)
     known = is_known.sum(axis=1)
     means: FloatArray = np.divide(
         (grid * is_known).sum(axis=1), known, out=np.full(known.shape, np.nan), where=known > 0)

@@ -41,8 +41,11 @@ def make_sales(days: int = DAYS, products: int = 12, seed: int = 3) -> pd.DataFr
                 continue
             units = 0 if when.weekday() == 6 or rng.random() < 0.1 else rng.choice([*range(1, 9), 90])
             category = f"c{product % 3}" if day < 60 or product != 4 else "c0"
-            rows.append((pd.Timestamp(when), f"P{product:02d}", category, units, units * (5.0 + product + day % 4)))
-    return pd.DataFrame(rows, columns=["event_date", "product_id", "category", "units", "gross_amount"])
+            orders = min(units, 1 + (units + day) % 4)
+            rows.append((
+                pd.Timestamp(when), f"P{product:02d}", category, units, units * (5.0 + product + day % 4), orders))
+    return pd.DataFrame(
+        rows, columns=["event_date", "product_id", "category", "units", "gross_amount", "order_count"])
 
 
 def slow_usual(units: list[int]) -> list[float]:
@@ -58,12 +61,14 @@ def slow_features(sales: pd.DataFrame, cutoff: date, spec: FeatureSettings) -> d
     """Compute every feature from the rows up to the cutoff with loops over days."""
     units: dict[str, dict[date, int]] = defaultdict(dict)
     amounts: dict[str, dict[date, float]] = defaultdict(dict)
+    orders: dict[str, dict[date, int]] = defaultdict(dict)
     category: dict[str, str] = {}
     for row in sales.sort_values("event_date").to_dict("records"):
         when = row["event_date"].date()
         if when <= cutoff:
             units[row["product_id"]][when] = row["units"]
             amounts[row["product_id"]][when] = row["gross_amount"]
+            orders[row["product_id"]][when] = row["order_count"]
             category[row["product_id"]] = row["category"]
     days = [FIRST + timedelta(days=n) for n in range((cutoff - FIRST).days + 1)]
     usual = {product: dict(zip(days, slow_usual([own.get(day, 0) for day in days]), strict=True))
@@ -79,6 +84,14 @@ def slow_features(sales: pd.DataFrame, cutoff: date, spec: FeatureSettings) -> d
     def usual_mean(product: str, window: int) -> float:
         wanted = since_sale(product, window)
         return mean(usual[product][day] for day in wanted) if wanted else 0.0
+
+    def orders_mean(product: str, window: int) -> float:
+        wanted = since_sale(product, window)
+        return mean(orders[product].get(day, 0) for day in wanted) if wanted else 0.0
+
+    def usual_per_order(product: str, window: int) -> float:
+        count = sum(orders[product].get(day, 0) for day in days[-window:])
+        return sum(usual[product][day] for day in days[-window:]) / max(count, 1)
 
     def usual_at(product: str, day: date) -> float:
         start = first_sale[product]
@@ -126,6 +139,7 @@ def slow_features(sales: pd.DataFrame, cutoff: date, spec: FeatureSettings) -> d
         category_week = mean(usual_mean(peer, 7) for peer in peers) if peers else math.nan
         old = [other for other in units if (first_sale[other] or cutoff) < cutoff]
         shop_week = sum(usual_mean(other, 7) for other in old) / sum(usual_mean(other, 28) for other in old)
+        size = usual_per_order(product, len(days))
         item = {
             "log_level": math.log(level),
             **{f"lag_{lag}": usual_at(product, cutoff + timedelta(days=1 - lag)) / level for lag in spec.lags},
@@ -146,6 +160,12 @@ def slow_features(sales: pd.DataFrame, cutoff: date, spec: FeatureSettings) -> d
             "log_price": math.log(last_price) if has_price else math.nan,
             "price_ratio_56": last_price / mean_price,
             "category_level": category_month / level, "category_trend": category_week / category_month / shop_week,
+            **{f"ordered_level_{window}": orders_mean(product, window) * size / level
+               for window in (7, 14, 28, 56, 112)},
+            "order_trend_14_56": orders_mean(product, 14) / max(orders_mean(product, 56), 0.01),
+            "order_trend_28_112": orders_mean(product, 28) / max(orders_mean(product, 112), 0.01),
+            "units_per_order": size, "order_size_ratio_56": usual_per_order(product, 56) / size if size else math.nan,
+            "log_order_mean_56": math.log(max(orders_mean(product, 56), 0.01)),
         }
         for horizon in range(1, 8):
             target = cutoff + timedelta(days=horizon)
