@@ -62,6 +62,12 @@ def test_the_daily_runs_steps_go_through_bigquery(lake: Lake, capsys: Capture) -
     assert answer(capsys)["published"] == "14 rows of all partitions compared, 14 rows changed"
     assert run("ml/inference.py", "--model", "moving_average", "--horizon", "next_day", "--save-bq", "--json") == 0
     assert answer(capsys)["published"].endswith("rows changed")
+    # A day that was forecast and is over.
+    earlier = str(LAST - timedelta(days=3))
+    assert run("ml/inference.py", "--model", "naive", "--as-of", earlier, "--save-bq", "--json") == 0
+    assert answer(capsys)["published_totals"].endswith("rows changed")
+    assert run("ml/accuracy.py", "--save-bq", "--json") == 0
+    assert answer(capsys)["published"]
     record = ("utils/record_run.py", "--run-id", "r", "--dag-id", "d", "--day", str(LAST), "--json")
     assert run(*record) == 0
     assert run(*record) == 0
@@ -69,7 +75,14 @@ def test_the_daily_runs_steps_go_through_bigquery(lake: Lake, capsys: Capture) -
 
     with open_bigquery(load_settings()) as warehouse:
         seen = warehouse.query("SELECT COUNT(*) AS n FROM gold.demand_predictions WHERE target_date >= '2026-01-01'")
-        assert seen["n"].to_pylist() == [14]
+        assert seen["n"].to_pylist() == [14 + 2]
+        totals = "SELECT horizon_days, model, COUNT(*) AS n FROM gold.demand_totals WHERE as_of_date >= '2026-01-01'"
+        assert warehouse.query(f"{totals} GROUP BY horizon_days, model ORDER BY model, horizon_days").to_pylist() == [
+            {"horizon_days": days, "model": model, "n": 4}
+            for days, model in ((1, "moving_average"), (7, "moving_average"), (1, "naive"))]
+        scored = warehouse.query("SELECT target_date, model, horizon, product_count FROM gold.forecast_accuracy")
+        assert scored.to_pylist() == [
+            {"target_date": LAST - timedelta(days=2), "model": "naive", "horizon": 1, "product_count": 2}]
         assert warehouse.query("SELECT run_id, run_date FROM ops.runs").to_pylist() == [
             {"run_id": "r", "run_date": LAST}]
 
