@@ -1,15 +1,20 @@
 """ARIMA(1,1,1) of many series at once, against statsmodels one by one and against what made the series."""
 
+import json
+import runpy
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from statsmodels.tsa.arima.model import ARIMA
 
+from shoplake.errors import EXIT_OK, EXIT_REFUSED
 from shoplake.forecasting.arima import Arima, fit_parameters, forecast_arima
 from shoplake.forecasting.history import build_history
+from shoplake.settings import PROJECT_ROOT
 
 
 def make_series(ar: float, ma: float, days: int, seed: int) -> np.ndarray:
@@ -79,3 +84,17 @@ def test_a_series_without_a_finite_figure_has_its_mean_and_a_reason() -> None:
     forecast = Arima().forecast(replace(history, units=units))
     assert forecast.fallbacks == {0: "the model gave no finite figure; the mean of 28 days stands in"}
     assert forecast.units.tolist() == [[6] * 7, [4] * 7]
+
+
+def test_the_benchmark_gives_both_the_same_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(9)
+    days = pd.date_range("2026-01-01", periods=90)
+    pd.concat([pd.DataFrame({"event_date": days.date, "product_id": f"P{n}", "category": "c",
+                             "units": rng.poisson(6, 90), "gross_amount": 1.0}) for n in range(8)]
+              ).to_parquet(tmp_path / "sales.parquet")
+    main = runpy.run_path(str(PROJECT_ROOT / "benchmarks" / "arima.py"))["main"]
+    assert main(["--data", str(tmp_path / "sales.parquet"), "--series", "5", "--json"]) in (EXIT_OK, EXIT_REFUSED)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["series"], result["sample"]) == (8, 5)
+    assert result["rmsse"]["ours"] > 0
+    assert result["rmsse_ratio"] == pytest.approx(1, abs=0.02)
