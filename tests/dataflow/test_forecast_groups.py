@@ -48,7 +48,8 @@ def history() -> DemandHistory:
     return build_history(sales, FIRST + timedelta(days=DAYS - 1))
 
 
-@pytest.mark.parametrize("name", SERIES_MODELS)
+@pytest.mark.parametrize("name", [
+    *(name for name in SERIES_MODELS if name != AUTO_ETS), pytest.param(AUTO_ETS, marks=pytest.mark.nightly)])
 def test_the_models_of_single_series_give_the_same_bits(
     name: str, spark: "SparkSession", history: DemandHistory,
 ) -> None:
@@ -109,6 +110,7 @@ def test_trees_of_many_workers_forecast_as_those_of_one(spark: "SparkSession", h
     assert many.sum() == pytest.approx(one.sum(), rel=0.01)
 
 
+@pytest.mark.nightly  # it forecasts from past cutoffs too, for the bands of totals
 def test_inference_on_spark_writes_the_same_rows(
     spark: "SparkSession", data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
