@@ -15,6 +15,8 @@ LEVELS = {80: ACCENT, 95: "#6366f1"}
 LEAST_RATIO, MOST_RATIO = 0.5, 1.2
 BETTER, ALIKE, WORSE = "better than wmixt", "chance may explain it", "worse than wmixt"
 _STEP = 22
+# Of the features' values: a logarithmic axis alone would have none between 1 and 10.
+_TICKS = (-4, -2, -1, 0, 0.5, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
 
 def draw_ratios(rows: Sequence[Row], models: Sequence[str], metrics: Sequence[str]) -> Spec:
@@ -151,9 +153,13 @@ def draw_features(rows: Sequence[Row], panels: Sequence[str]) -> Spec:
 
 
 def draw_effects(rows: Sequence[Row], names: Sequence[str]) -> Spec:
-    """Draw by how much each feature's values change the forecast: the median and where 80% of the items lie."""
-    base = alt.Chart().encode(x=alt.X("value:Q", title=None, scale=alt.Scale(zero=False, nice=False),
-                                      axis=alt.Axis(grid=False, tickCount=5)))
+    """Draw by how much each feature's values change the forecast: the median and where 80% of the items lie.
+
+    Values stand on an axis that is logarithmic far from 0: many features are small but for a few items.
+    """
+    axis = alt.Axis(grid=False, values=list(_TICKS), format=".1~f", labelOverlap="greedy", labelSeparation=8)
+    base = alt.Chart().encode(x=alt.X(
+        "value:Q", title=None, scale=alt.Scale(type="symlog", zero=False, nice=False), axis=axis))
     change = alt.Axis(format="+.0%", tickCount=5)
     layers = alt.layer(
         alt.Chart().mark_rule(color=TEXT, opacity=0.5, strokeDash=[4, 3]).encode(y=alt.datum(0)),
