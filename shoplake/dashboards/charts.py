@@ -26,6 +26,7 @@ SOLD = "sold"
 OTHERS = "all others"  # as live_hours.sql names them
 _UTC = alt.Scale(type="utc")
 _FADED = 0.45
+_BAND = 6
 MAX_BARS = 30
 
 
@@ -103,12 +104,15 @@ def draw_demand(rows: pa.Table) -> Spec:
         x=_days_axis(), y=alt.Y("units:Q", title=None, axis=y), color=colour,
         strokeDash=alt.condition(f"datum.Series == '{SOLD}'", alt.value([1, 0]), alt.value([6, 3])),
         tooltip=_tips("Day", "Series", "Units", "80% band", "95% band", "Forecast made after"))
-    # Bars, not areas: on one day a model may have limits and on the next none.
+    # Not areas: on one day a model may have limits and on the next none. Models stand beside each other.
     bands = [
-        alt.Chart().transform_filter(f"isValid(datum.lower_{level})").mark_bar(size=10, opacity=opacity).encode(
-            x=_days_axis(), y=alt.Y(f"lower_{level}:Q", title=None, axis=y), y2=f"upper_{level}:Q", color=colour)
-        for level, opacity in ((95, 0.18), (80, 0.26))]
-    spec: Spec = alt.layer(*bands, line, data=alt.InlineData(values=values), height=340).to_dict()
+        alt.Chart()
+        .transform_filter(f"isValid(datum.lower_{level}) && datum.Series == models[{place}]")
+        .mark_rule(strokeWidth=_BAND, opacity=opacity, xOffset=(place - (len(models) - 1) / 2) * _BAND)
+        .encode(x=_days_axis(), y=alt.Y(f"lower_{level}:Q", title=None, axis=y), y2=f"upper_{level}:Q", color=colour)
+        for place in range(len(models)) for level, opacity in ((95, 0.2), (80, 0.35))]
+    spec: Spec = alt.layer(*bands, line, data=alt.InlineData(values=values), height=340).add_params(
+        alt.param(name="models", value=models)).to_dict()
     return spec
 
 
@@ -221,4 +225,5 @@ def _palette(count: int) -> tuple[str, ...]:
 
 
 def _legend() -> alt.Legend:
-    return alt.Legend(orient="top", title=None, labelLimit=160, columns=4, symbolType="square", offset=4, padding=0)
+    return alt.Legend(orient="top", title=None, labelLimit=160, columns=4, symbolType="square", offset=4, padding=0,
+                      symbolOpacity=1)

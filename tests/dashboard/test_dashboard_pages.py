@@ -188,8 +188,13 @@ def test_bands_are_drawn_around_a_product_where_there_are_limits(
     assert [(value["day"], value["Series"]) for value in banded] == [("2026-03-10T00:00:00Z", "xgboost")]
     assert limits.items() <= banded[0].items()
     assert (banded[0]["80% band"], banded[0]["95% band"]) == ("1.0 to 4.2", "0.0 to 1,200.0")
-    for level, layer in zip((95, 80), graph.spec["layer"], strict=False):
-        assert layer["transform"] == [{"filter": f"isValid(datum.lower_{level})"}], "NULL limits draw nothing"
+    models = next(param["value"] for param in graph.spec["params"] if param["name"] == "models")
+    assert models == ["xgboost", "seasonal_naive"]
+    bands = [(place, level) for place in range(len(models)) for level in (95, 80)]
+    for (place, level), layer in zip(bands, graph.spec["layer"], strict=False):
+        # NULL limits draw nothing; a model's name is no part of an expression.
+        assert layer["transform"] == [
+            {"filter": f"isValid(datum.lower_{level}) && datum.Series == models[{place}]"}]
         assert (layer["encoding"]["y"]["field"], layer["encoding"]["y2"]["field"]) == (
             f"lower_{level}", f"upper_{level}")
     shop_values = values_of(forecast_page(board, now()), "Demand")
