@@ -90,7 +90,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     figures = tell_figures(backtest)
     with hold_lock(lake, BACKTEST_METRICS.name, settings.lake.lock_timeout) as lock:
         replace_rows(lake, BACKTEST_METRICS, tabulate_figures(figures, sales, history.cutoff),
-                     replaced_figures(sales), lock)
+                     replaced_figures(figures, sales), lock)
     result = {"data": sales.data, "data_version": sales.version, "as_of_date": history.cutoff, **figures}
     result["page"] = str(_write_page(flags.page or settings.data_path / "backtest", result, backtest))
     if flags.out:

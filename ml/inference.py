@@ -165,8 +165,12 @@ def _save(
 def _find_forecaster(
     name: str, settings: Settings, as_of: "date", spread: "Spread",
 ) -> "tuple[Forecaster, str | None]":
-    """Give the champion if it knows no later day, else the newest model that does not; and which of them it is."""
+    """Give the champion if it knows no later day, else the newest model that does not; and which of them it is.
+
+    A champion whose features this code cannot compute steps back, so that an update of the code stops no forecast.
+    """
     from shoplake.forecasting.artifact import load_model, revive_model
+    from shoplake.forecasting.features import hash_features
     from shoplake.forecasting.registry import find_registry
     from shoplake.forecasting.series_models import find_untrained
     from shoplake.forecasting.succession import find_served
@@ -175,7 +179,10 @@ def _find_forecaster(
         return find_untrained(name, spread), None
     registry = find_registry(settings)
     champion = registry and find_served(registry, name)
-    if registry and champion and champion.cutoff <= as_of:
+    if champion and champion.tags["features_sha256"] != hash_features(settings.ml.features):
+        log.warning("the champion %s was trained with other features and cannot serve: the newest model does. Train "
+                    "and promote a new one: python ml/train.py", champion)
+    elif registry and champion and champion.cutoff <= as_of:
         model = revive_model(registry.read_model(champion, settings.ml.features), settings.ml.features)
         return model, f"champion v{champion.number}"
     return load_model(settings.model_path, name, as_of, settings.ml.features), "newest"

@@ -47,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    from shoplake.forecasting.registry import find_registry
+    from shoplake.forecasting.registry import MODELS_LOCK, find_registry
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.locks import hold_lock
 
     registry = find_registry(settings)
     if registry is None:
@@ -57,7 +59,11 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         result = _tell_history(registry, flags.model)
         print_result(result, _describe_history(result), flags.json)
         return EXIT_OK
-    result = _act(registry, settings, flags)
+    if flags.dry_run:
+        result = _act(registry, settings, flags)
+    else:
+        with hold_lock(locate_lake(settings), MODELS_LOCK, settings.lake.lock_timeout):
+            result = _act(registry, settings, flags)
     print_result(result, "\n".join([result["message"], *(f"  {reason}" for reason in result["reasons"])]), flags.json)
     return EXIT_OK
 

@@ -54,15 +54,18 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.effects import explain_trees
     from shoplake.forecasting.evaluation import evaluate_forecasters
     from shoplake.forecasting.history import build_history
-    from shoplake.forecasting.inputs import read_sales, resolve_as_of
+    from shoplake.forecasting.inputs import hash_file, read_sales, resolve_as_of
     from shoplake.forecasting.promotions import read_promotions
-    from shoplake.forecasting.registry import open_registry
+    from shoplake.forecasting.registry import MODELS_LOCK, open_registry
     from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
     from shoplake.forecasting.training_log import Training, log_training
     from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.locks import hold_lock
 
-    sales = read_sales(flags.data, locate_lake(settings))
-    promotions = read_promotions(flags.promotions or settings.promotions_path)
+    lake = locate_lake(settings)
+    sales = read_sales(flags.data, lake)
+    plan = flags.promotions or settings.promotions_path
+    promotions = read_promotions(plan)
     history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
     check_history(history, settings.ml.min_history_days)
     registry = open_registry(settings)
@@ -77,18 +80,20 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     metrics = evaluation.metrics()
     log.info("training on all days up to %s", history.cutoff)
     data = {"name": sales.data, "version": sales.version, "products": len(history.product_ids),
-            "first_day": history.first_day, "last_day": history.cutoff, "units": int(history.units.sum()),
+            "promotions": hash_file(plan) if plan else None, "first_day": history.first_day,
+            "last_day": history.cutoff, "units": int(history.units.sum()),
             "rows": int((sales.rows["event_date"].dt.date <= history.cutoff).sum())}
     facts = {"trained_at": datetime.now(UTC).isoformat(timespec="seconds"), "data": data, "metrics": metrics,
              "validation": {"first_cutoff": first, "last_cutoff": last}}
     models = fit_models(history, settings.ml)
     fitted: list[Fitted] = [*(model.regressor for model in models), *_fit_bands(history, settings)]
-    manifests = {one.name: save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
-                 for one in fitted}
     effects = next((rows for model in models if (rows := explain_trees(model, history)[0])), [])
-    versions = log_training(registry, Training(
-        history, settings.ml, facts, {name: manifest.parent for name, manifest in manifests.items()},
-        evaluation.week_errors(), champions, effects), flags.item_runs)
+    with hold_lock(lake, MODELS_LOCK, settings.lake.lock_timeout):
+        manifests = {one.name: save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
+                     for one in fitted}
+        versions = log_training(registry, Training(
+            history, settings.ml, facts, {name: manifest.parent for name, manifest in manifests.items()},
+            evaluation.week_errors(), champions, effects), flags.item_runs)
     told = {one.name: {"model_version": hash_fitted(one), "manifest": str(manifests[one.name]),
                        "version": versions[one.name].number if one.name in versions else None} for one in fitted}
     result = {"as_of_date": history.cutoff, **facts, "models": told,

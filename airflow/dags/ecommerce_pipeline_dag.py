@@ -74,11 +74,14 @@ def day_seed(day: date) -> int:
 
 
 def training_is_due(day: str) -> bool:
-    """Say whether to train: on the weekly training day, or when a model that may know this day is missing."""
-    from shoplake.forecasting.artifact import find_cutoff
+    """Say whether to train: on the weekly training day, or when a model is missing that may know this day and serves.
+
+    A model of other features does not serve, such as after an update of the code.
+    """
+    from shoplake.forecasting.artifact import can_serve
 
     as_of = date.fromisoformat(day)
-    has_models = all(find_cutoff(SETTINGS.model_path, model, as_of) for model in LEARNED_MODELS)
+    has_models = all(can_serve(SETTINGS.model_path, model, as_of, SETTINGS.ml.features) for model in LEARNED_MODELS)
     return not has_models or as_of.weekday() == SETTINGS.airflow.train_weekday
 
 

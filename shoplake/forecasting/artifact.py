@@ -78,7 +78,7 @@ def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettin
         "features_sha256": hash_features(settings.features),
         "parameters": {**fitted.parameters(settings), "train_days": settings.train_days,
                        "train_every": settings.train_every, "max_training_rows": settings.max_training_rows},
-        "settings": settings.model_dump(mode="json"), "code_sha256": hash_code(),
+        "settings": describe_settings(settings), "code_sha256": hash_code(),
         **facts,
         "files": {file_name: sha256},
         "libraries": {name: version(name) for name in fitted.libraries},
@@ -90,6 +90,11 @@ def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettin
             file.unlink()
     _link_newest(place)
     return place / MANIFEST
+
+
+def describe_settings(settings: MlSettings) -> dict[str, Any]:
+    """Give the settings as they are kept beside a model; the registry's address is none of theirs and may be secret."""
+    return settings.model_dump(mode="json", exclude={"tracking_uri"})
 
 
 def hash_fitted(fitted: Fitted) -> str:
@@ -131,6 +136,15 @@ def load_artifact(folder: Path, name: str, as_of: date, spec: FeatureSettings) -
     if cutoff is None:
         raise ForecastError(f"no {name} model trained on days up to {as_of} in {folder / name}. {_train_hint(as_of)}")
     return read_artifact(_place(folder, name, cutoff), spec, _train_hint(as_of))
+
+
+def can_serve(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> bool:
+    """Tell whether `load_artifact` would give one."""
+    try:
+        load_artifact(folder, name, as_of, spec)
+    except ForecastError:
+        return False
+    return True
 
 
 def read_artifact(place: Path, spec: FeatureSettings, hint: str) -> Artifact:

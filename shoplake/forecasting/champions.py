@@ -26,8 +26,8 @@ from shoplake.forecasting.training import build_training_rows
 from shoplake.settings import FeatureSettings, MlSettings
 
 # What of the settings determines no fit.
-_NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "validation_days", "min_history_days"}
-FEATURES_TAG = "features"
+_NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "runner", "validation_days", "min_history_days"}
+FEATURES_TAG, PROMOTIONS_TAG = "features", "promotions"
 COLUMN_TAG, NUMBER_TAG, NOTE_TAG = "champion_column", "champion_number", "champion_note"
 
 log = logging.getLogger("shoplake.forecasting.champions")
@@ -109,4 +109,7 @@ def _find_recipe(artifact: Artifact, settings: MlSettings) -> MlSettings | None:
     is_same_code = manifest["code_sha256"] == hash_code()
     if not is_same_code or any(library_version(name) != seen for name, seen in manifest["libraries"].items()):
         return None
-    return MlSettings.model_validate(manifest["settings"])
+    try:
+        return MlSettings.model_validate({**manifest["settings"], "tracking_uri": settings.tracking_uri})
+    except ValueError:  # of another version of the settings
+        return None

@@ -14,8 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting import promotions, stock_outs
+from shoplake.forecasting.history import (
+    CLIP_ACTIVE_DAYS,
+    CLIP_FACTOR,
+    CLIP_LEAST_UNITS,
+    SMOOTHING,
+    DemandHistory,
+    FloatArray,
+)
 from shoplake.forecasting.levels import (
+    LEVEL_WINDOWS,
+    PROFILE_WEEKS,
+    TREND_DAYS,
+    TREND_LIMITS,
     WEEK,
     item_level,
     mean_by_category,
@@ -82,7 +94,10 @@ def item_names(spec: FeatureSettings) -> tuple[str, ...]:
 
 def hash_features(spec: FeatureSettings) -> str:
     """Give the SHA-256 of the feature definition; a model trained under another one is refused."""
-    definition = json.dumps({"version": DEFINITION_VERSION, "features": feature_names(spec)})
+    definition = json.dumps({"version": DEFINITION_VERSION, "features": feature_names(spec), "figures": [
+        CLIP_FACTOR, CLIP_LEAST_UNITS, CLIP_ACTIVE_DAYS, SMOOTHING, LEVEL_WINDOWS, PROFILE_WEEKS, TREND_DAYS,
+        TREND_LIMITS, stock_outs.LEAST_CHANCE, stock_outs.LONGEST_DAYS, stock_outs.PRIOR_LOOKS,
+        promotions.USUAL_DAYS, promotions.LEAST_USUAL_DAYS, promotions.PRIOR_DAYS, promotions.UPLIFT_LIMITS]})
     return hashlib.sha256(definition.encode()).hexdigest()
 
 

@@ -13,6 +13,9 @@ from shoplake.forecasting.metrics import Figure, bootstrap_ratio
 CONFIDENCE = 0.95
 SEED = 20111202
 MEASURE = "week_wrmsse"
+# Fewer prove nothing: one item drawn over and over has no spread at all.
+LEAST_ITEMS = 30
+LEAST_CUTOFFS = 4
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,21 @@ class Verdict:
 
     @property
     def is_passed(self) -> bool:
-        """Whether every duel is won."""
-        return bool(self.duels) and all(duel.is_won for duel in self.duels)
+        """Whether every duel is won, on items and cutoffs enough."""
+        return self.is_enough and bool(self.duels) and all(duel.is_won for duel in self.duels)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so much was held out that chance can be told from skill."""
+        return self.items >= LEAST_ITEMS and len(self.cutoffs) >= LEAST_CUTOFFS
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why, in words."""
-        return (*(duel.describe() for duel in self.duels), *self.notes)
+        few = () if self.is_enough else (
+            f"{self.items} items at {len(self.cutoffs)} cutoffs were held out; wanted are at least {LEAST_ITEMS} at "
+            f"{LEAST_CUTOFFS}: train on a longer history, or raise ml.validation_days",)
+        return (*few, *(duel.describe() for duel in self.duels), *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything, for JSON."""

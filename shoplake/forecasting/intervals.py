@@ -209,12 +209,16 @@ def _fit_quantiles(history: DemandHistory, cutoffs: Sequence[int], settings: MlS
     import xgboost
 
     features, ratios = [], []
+    expected = 2 * sum(int(BANDED.of(history.until(days)).sum()) for days in cutoffs)
+    share = settings.max_training_rows / max(expected, 1)
     for number, days in enumerate(cutoffs):
         known = history.until(days)
         values, base = _spans(build_features(known, settings.features))
         is_row = BANDED.of(known)[:, np.newaxis] & (base > LEAST_LEVEL) & _in_stock(history, days, len(base))
         # Of the week's days one in turn: their rows are alike, and the weeks shall not drown in them.
         is_row &= np.isin(np.arange(SPANS), (0, 1 + number % WEEK))
+        if share < 1:
+            is_row &= np.random.default_rng([settings.xgboost.seed, days]).random(is_row.shape) < share
         features.append(values[is_row])
         ratios.append(_totals(history, days, len(base))[is_row] / base[is_row])
     matrix = xgboost.QuantileDMatrix(

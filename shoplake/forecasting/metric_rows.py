@@ -27,6 +27,7 @@ def tabulate_figures(figures: dict[str, Any], sales: Sales, as_of: date) -> pa.T
     return pa.Table.from_pylist(rows, schema=arrow_schema(BACKTEST_METRICS))
 
 
-def replaced_figures(sales: Sales) -> str:
-    """Give the SQL predicate of the rows that a backtest of the same data replaces."""
-    return f"data = {text_literal(sales.data)}"
+def replaced_figures(figures: dict[str, Any], sales: Sales) -> str:
+    """Give the SQL predicate of the rows that a backtest replaces: of the same data and models."""
+    models = ", ".join(text_literal(model) for model in sorted(figures["models"]))
+    return f"data = {text_literal(sales.data)} AND model IN ({models})"

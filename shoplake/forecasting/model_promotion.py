@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.champions import COLUMN_TAG, NOTE_TAG, NUMBER_TAG, can_forecast
+from shoplake.forecasting.champions import (
+    COLUMN_TAG,
+    NOTE_TAG,
+    NUMBER_TAG,
+    PROMOTIONS_TAG,
+    can_forecast,
+    features_of,
+)
 from shoplake.forecasting.evaluation import WeekErrors
 from shoplake.forecasting.gate import Verdict, judge
 from shoplake.forecasting.metrics import Figure
@@ -22,6 +29,9 @@ from shoplake.forecasting.succession import (
     tell_time,
 )
 from shoplake.settings import FeatureSettings
+
+# Where these are equal, two trainings forecast the same weeks from the same past.
+_SAME_DAYS = ("data_name", "data_version", PROMOTIONS_TAG, "cutoff")
 
 
 def choose_version(registry: Registry, name: str, number: int | None) -> ModelVersion:
@@ -57,20 +67,30 @@ def look(registry: Registry, version: ModelVersion, spec: FeatureSettings) -> Ve
 def _figure_of(
     registry: Registry, champion: ModelVersion, version: ModelVersion, errors: WeekErrors,
 ) -> tuple[Figure | None, str]:
-    if all(champion.tags[tag] == version.tags[tag] for tag in ("data_name", "data_version", "cutoff")):
+    if all(champion.tags.get(tag) == version.tags.get(tag) for tag in _SAME_DAYS):
         theirs = registry.read_errors(champion)
         if theirs.has_same_weeks(errors):
             return theirs.figure(champion.name), (
                 f"the champion {champion} forecast these weeks in its own training, fitted on the days before them")
     if version.tags.get(NUMBER_TAG) == str(champion.number) and version.tags[COLUMN_TAG]:
         return errors.figure(version.tags[COLUMN_TAG]), version.tags[NOTE_TAG]
-    if not can_forecast(champion):
-        return None, (f"the champion {champion} was trained with features that this code cannot compute, so it cannot "
-                      "serve: only the best peer counts")
+    if why := _find_fault(registry, champion):
+        return None, f"the champion {champion} cannot serve ({why}): only the best peer counts"
     raise GateRefusedError(
         f"{version} was not compared with the champion {champion}"
         + (f": {version.tags[NOTE_TAG]}" if NOTE_TAG in version.tags else ", which was none when it was trained")
         + ". Train again, then promote: python ml/train.py")
+
+
+def _find_fault(registry: Registry, champion: ModelVersion) -> str | None:
+    """Say why a champion cannot serve; nobody could follow one that must be beaten and cannot be read."""
+    if not can_forecast(champion):
+        return "it was trained with features that this code cannot compute"
+    try:
+        registry.read_model(champion, features_of(champion))
+    except ForecastError as error:
+        return str(error)
+    return None
 
 
 def promote(registry: Registry, version: ModelVersion, spec: FeatureSettings, word: Word) -> Verdict:
@@ -114,9 +134,13 @@ def _keep(registry: Registry, version: ModelVersion, verdict: Mapping[str, Any],
 def _crown(
     registry: Registry, version: ModelVersion, previous: ModelVersion | None, action: str, word: Word, at: str,
 ) -> None:
-    # The alias last: killed before it, the champion is the one before, and the same command again goes on.
+    # Killed in between, the alias names a champion of the line: the one before, and the same command again goes on. So
+    # a promotion, which lengthens the line, is written first, and a way back, which cuts it, last.
+    if action == ROLLED_BACK:
+        registry.move_alias(version, CHAMPION)
     record_event(registry, version, previous, action, word, at)
-    registry.move_alias(version, CHAMPION)
+    if action != ROLLED_BACK:
+        registry.move_alias(version, CHAMPION)
 
 
 def name_challenger(registry: Registry, version: ModelVersion, word: Word) -> None:

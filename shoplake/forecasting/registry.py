@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "demand"
+# Of the lake: one training or promotion writes at a time, into the model folder and the registry.
+MODELS_LOCK = "models"
 ERRORS_FILE = "evaluation/week_errors.parquet"
 # The version's tags that its files are checked against.
 SHA256_TAG = "model_version"

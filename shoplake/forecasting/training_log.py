@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from shoplake.forecasting.arima import CHUNK, filter_differences, fit_parameters
-from shoplake.forecasting.artifact import MANIFEST
-from shoplake.forecasting.champions import FEATURES_TAG, Champion
+from shoplake.forecasting.artifact import MANIFEST, describe_settings
+from shoplake.forecasting.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
 from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.forecasters import TOO_SHORT
 from shoplake.forecasting.history import DemandHistory, FloatArray
@@ -84,14 +84,14 @@ def _describe_run(training: Training) -> dict[str, str]:
     manifests = [json.loads((folder / MANIFEST).read_bytes()) for folder in training.folders.values()]
     return {
         "mlflow.source.name": "ml/train.py", "data_name": str(data["name"]), "data_version": str(data["version"]),
-        "first_day": str(data["first_day"]), "last_day": str(data["last_day"]),
+        PROMOTIONS_TAG: str(data["promotions"]), "first_day": str(data["first_day"]), "last_day": str(data["last_day"]),
         "seed": str(training.settings.xgboost.seed), "features_sha256": manifests[0]["features_sha256"],
         "code_sha256": manifests[0]["code_sha256"],
     }
 
 
 def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: int) -> dict[str, ModelVersion]:
-    registry.log_figures(run_id, flatten(training.settings.model_dump(mode="json"), "."), {
+    registry.log_figures(run_id, flatten(describe_settings(training.settings), "."), {
         name: value for name, value in flatten(training.facts["metrics"], "/").items() if value is not None})
     for name, folder in training.folders.items():
         registry.log_folder(run_id, folder, model_path(name))
@@ -118,7 +118,8 @@ def _describe_version(training: Training, name: str, errors_sha256: str) -> dict
     return {
         SHA256_TAG: manifest["model_version"], "features_sha256": manifest["features_sha256"],
         FEATURES_TAG: training.settings.features.model_dump_json(), "cutoff": manifest["cutoff"],
-        "data_name": str(data["name"]), "data_version": str(data["version"]), ERRORS_TAG: errors_sha256,
+        "data_name": str(data["name"]), "data_version": str(data["version"]), PROMOTIONS_TAG: str(data["promotions"]),
+        ERRORS_TAG: errors_sha256,
         **(champion.tags if champion else {}),
     }
 

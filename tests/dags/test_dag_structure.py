@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -14,10 +15,12 @@ from typing import Any
 
 import pyspark
 import pytest
+from model_registry import make_linear
 
 from shoplake.contract.tables import LEDGER
+from shoplake.forecasting.artifact import save_artifact
 from shoplake.lake.addresses import Lake
-from shoplake.settings import PROJECT_ROOT
+from shoplake.settings import PROJECT_ROOT, load_settings
 
 DAG_FILE = PROJECT_ROOT / "airflow" / "dags" / "ecommerce_pipeline_dag.py"
 ORDER = ["wait_for_turn", "is_history_due", "simulate_history", "simulate_day", "drain", "build_gold", "reconcile",
@@ -71,14 +74,17 @@ def test_steps_run_this_environments_spark_whatever_is_exported(monkeypatch: pyt
 def test_training_is_due_weekly_or_when_a_model_is_missing(
     module: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str | None,
 ) -> None:
-    settings = SimpleNamespace(model_path=tmp_path, airflow=SimpleNamespace(train_weekday=6))
+    ml = load_settings().ml
+    settings = SimpleNamespace(model_path=tmp_path, airflow=SimpleNamespace(train_weekday=6), ml=ml)
     monkeypatch.setitem(module["training_is_due"].__globals__, "SETTINGS", settings)
+    saved = save_artifact(tmp_path / "saved", make_linear(1), date(2026, 11, 1), ml, {}).parent
     for model in {"linear", "xgboost"} - {missing}:
-        (tmp_path / model / "2026-11-01").mkdir(parents=True)
-        (tmp_path / model / "2026-11-01" / "manifest.json").touch()
+        shutil.copytree(saved, tmp_path / model / "2026-11-01")
     assert module["training_is_due"]("2026-11-20") is (missing is not None)
     assert module["training_is_due"]("2026-11-22") is True  # a Sunday
     assert module["training_is_due"]("2026-10-30") is True  # before the models' cutoff
+    settings.ml = ml.model_copy(update={"features": ml.features.model_copy(update={"lags": (1, 2)})})
+    assert module["training_is_due"]("2026-11-20") is True  # the models' features are others
 
 
 @pytest.mark.parametrize(("logical", "run_after", "day"), [

@@ -143,6 +143,46 @@ def test_a_promotion_killed_before_the_alias_moved_is_done_again() -> None:
     assert draw_line([event("promoted", 1), event("refused", 2), event("promoted", 3), event("rolled back", 1)]) == [1]
 
 
+def test_a_way_back_that_is_killed_leaves_a_champion_that_serves(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, two = crowned(registry, tmp_path, (0.25, 0.05))
+    for killed in ("move_alias", "record_event"):
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, killed, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                roll_back(registry, "linear", SPEC, WORD)
+        served = find_served(registry, "linear")
+        assert served is not None
+        assert served.number == (two.number if killed == "move_alias" else one.number)
+
+
+def test_too_few_items_or_cutoffs_prove_nothing(registry: Registry, tmp_path: Path) -> None:
+    few = enter_version(registry, tmp_path, draw_errors(1, noisy(0.01), items=29), seed=1)
+    whole = draw_errors(2, noisy(0.01))
+    short = enter_version(registry, tmp_path, replace(
+        whole, cutoffs=whole.cutoffs[:3], units=whole.units[:, :3], week_scale=whole.week_scale[:, :3], share=whole.share[:, :3],
+        forecasts={name: units[:, :3] for name, units in whole.forecasts.items()}), seed=2)
+    for version, said in ((few, "29 items at 4 cutoffs"), (short, "300 items at 3 cutoffs")):
+        with pytest.raises(GateRefusedError, match=said):
+            promote(registry, version, SPEC, WORD)
+    assert champion_of(registry) is None
+
+
+def test_a_champion_that_cannot_be_read_stands_in_nobodys_way(
+    registry: Registry, tmp_path: Path, data_dir: Path,
+) -> None:
+    (one,) = crowned(registry, tmp_path, (0.05,))
+    (model,) = (data_dir / "mlflow" / "artifacts" / one.run_id / "artifacts").glob("models/linear/model-*")
+    model.write_bytes(b"spoilt")
+    two = enter_version(registry, tmp_path, draw_errors(2, noisy(0.1)), seed=2, data_version="2",
+                        champion_number=str(one.number), champion_column="", champion_note="could not be read")
+    verdict = promote(registry, two, SPEC, WORD)
+    assert [duel.opponent for duel in verdict.duels] == ["wmixt"]
+    assert any("is not the file that was saved" in reason for reason in verdict.reasons)
+    assert champion_of(registry) == two.number
+
+
 def test_an_alias_moved_by_hand_does_not_serve(registry: Registry, tmp_path: Path) -> None:
     (one,) = crowned(registry, tmp_path, (0.2,))
     sneaked = enter_version(registry, tmp_path, draw_errors(7, noisy(0.5)), seed=7)
