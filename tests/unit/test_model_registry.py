@@ -161,7 +161,8 @@ def test_too_few_items_or_cutoffs_prove_nothing(registry: Registry, tmp_path: Pa
     few = enter_version(registry, tmp_path, draw_errors(1, noisy(0.01), items=29), seed=1)
     whole = draw_errors(2, noisy(0.01))
     short = enter_version(registry, tmp_path, replace(
-        whole, cutoffs=whole.cutoffs[:3], units=whole.units[:, :3], week_scale=whole.week_scale[:, :3], share=whole.share[:, :3],
+        whole, cutoffs=whole.cutoffs[:3], units=whole.units[:, :3], week_scale=whole.week_scale[:, :3],
+        share=whole.share[:, :3],
         forecasts={name: units[:, :3] for name, units in whole.forecasts.items()}), seed=2)
     for version, said in ((few, "29 items at 4 cutoffs"), (short, "300 items at 3 cutoffs")):
         with pytest.raises(GateRefusedError, match=said):
