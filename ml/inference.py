@@ -124,11 +124,11 @@ def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -
     sales = read_sales(flags.data, lake).rows
     promotions = read_promotions(flags.promotions or settings.promotions_path)
     history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
-    forecaster, served = _find_forecaster(flags.model, settings, history.cutoff, spread)
+    forecaster, served, bands = _find_forecaster(flags.model, settings, history.cutoff, spread)
     log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
              served or "nothing to train")
     days = flags.horizon_days or HORIZONS[flags.horizon]
-    prediction = predict_demand(forecaster, history, _find_bands(settings, history.cutoff))
+    prediction = predict_demand(forecaster, history, bands)
     rows, totals = _save(settings, lake, prediction, measure_past_totals(forecaster, history), days)
     targets = sorted(set(rows["target_date"].to_pylist()))
     top = rank_products(history, rows, flags.top or SHOWN, flags.by)
@@ -164,28 +164,32 @@ def _save(
 
 def _find_forecaster(
     name: str, settings: Settings, as_of: "date", spread: "Spread",
-) -> "tuple[Forecaster, str | None]":
-    """Give the champion if it knows no later day, else the newest model that does not; and which of them it is.
+) -> "tuple[Forecaster, str | None, BandModel | None]":
+    """Give the champion with its bands if it knows no later day, else the newest that do not; and which of them it is.
 
     A champion whose features this code cannot compute steps back, so that an update of the code stops no forecast.
     """
     from shoplake.forecasting.artifact import load_model, revive_model
     from shoplake.forecasting.features import hash_features
+    from shoplake.forecasting.intervals import BandModel
     from shoplake.forecasting.registry import find_registry
     from shoplake.forecasting.series_models import find_untrained
     from shoplake.forecasting.succession import find_served
 
     if name not in LEARNED_MODELS:
-        return find_untrained(name, spread), None
+        return find_untrained(name, spread), None, _find_bands(settings, as_of)
     registry = find_registry(settings)
     champion = registry and find_served(registry, name)
     if champion and champion.tags["features_sha256"] != hash_features(settings.ml.features):
         log.warning("the champion %s was trained with other features and cannot serve: the newest model does. Train "
                     "and promote a new one: python ml/train.py", champion)
     elif registry and champion and champion.cutoff <= as_of:
-        model = revive_model(registry.read_model(champion, settings.ml.features), settings.ml.features)
-        return model, f"champion v{champion.number}"
-    return load_model(settings.model_path, name, as_of, settings.ml.features), "newest"
+        spec, bands = settings.ml.features, registry.read_bands(champion, settings.ml.features)
+        if bands is None:
+            log.warning("no bands were fitted with the champion %s: the forecast has no limits", champion)
+        return (revive_model(registry.read_model(champion, spec), spec), f"champion v{champion.number}",
+                BandModel.from_bytes(bands.content, spec) if bands else None)
+    return load_model(settings.model_path, name, as_of, settings.ml.features), "newest", _find_bands(settings, as_of)
 
 
 def _find_bands(settings: Settings, as_of: "date") -> "BandModel | None":

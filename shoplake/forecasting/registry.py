@@ -20,6 +20,7 @@ from filelock import FileLock
 from shoplake.errors import ForecastError
 from shoplake.forecasting.artifact import Artifact, read_artifact
 from shoplake.forecasting.evaluation import WeekErrors, read_week_errors
+from shoplake.forecasting.names import BANDS
 from shoplake.settings import FeatureSettings, Settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ ERRORS_FILE = "evaluation/week_errors.parquet"
 # The version's tags that its files are checked against.
 SHA256_TAG = "model_version"
 ERRORS_TAG = "evaluation_sha256"
+BANDS_TAG = "bands_sha256"
 _EVENT = "event."
 
 
@@ -261,14 +263,25 @@ class Registry:
         Raises:
             ForecastError: it is not what was registered, or was trained with other features.
         """
+        return self._read_artifact(version, version.name, SHA256_TAG, spec)
+
+    def read_bands(self, version: ModelVersion, spec: FeatureSettings) -> Artifact | None:
+        """Read the bands that were fitted with a version, checked alike; None where the history was too short for any.
+
+        Raises:
+            ForecastError: as of `read_model`.
+        """
+        return self._read_artifact(version, BANDS, BANDS_TAG, spec) if version.tags.get(BANDS_TAG) else None
+
+    def _read_artifact(self, version: ModelVersion, name: str, tag: str, spec: FeatureSettings) -> Artifact:
         hint = (f"Nothing was changed. Train a new one: python ml/train.py, or go back: "
                 f"python ml/promote.py --model {version.name} --rollback")
-        with self._fetched(version.run_id, model_path(version.name)) as folder:
+        with self._fetched(version.run_id, model_path(name)) as folder:
             artifact = read_artifact(folder, spec, hint)
-        if artifact.version != version.tags.get(SHA256_TAG):
+        if artifact.version != version.tags.get(tag):
             raise ForecastError(
-                f"{version} is not what was registered: its manifest says sha256 {artifact.version}, the registry "
-                f"{version.tags.get(SHA256_TAG)}. {hint}")
+                f"{name} of {version} is not what was registered: its manifest says sha256 {artifact.version}, the "
+                f"registry {version.tags.get(tag)}. {hint}")
         return artifact
 
     def read_errors(self, version: ModelVersion) -> WeekErrors:

@@ -20,8 +20,9 @@ from shoplake.forecasting.champions import FEATURES_TAG, PROMOTIONS_TAG, Champio
 from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.forecasters import TOO_SHORT
 from shoplake.forecasting.history import DemandHistory, FloatArray
-from shoplake.forecasting.names import ARIMA, LEARNED_MODELS
+from shoplake.forecasting.names import ARIMA, BANDS, LEARNED_MODELS
 from shoplake.forecasting.registry import (
+    BANDS_TAG,
     ERRORS_FILE,
     ERRORS_TAG,
     SHA256_TAG,
@@ -113,6 +114,7 @@ def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: i
 
 def _describe_version(training: Training, name: str, errors_sha256: str) -> dict[str, str]:
     manifest = json.loads((training.folders[name] / MANIFEST).read_bytes())
+    bands = training.folders.get(BANDS)
     data = training.facts["data"]
     champion = training.champions.get(name)
     return {
@@ -120,6 +122,7 @@ def _describe_version(training: Training, name: str, errors_sha256: str) -> dict
         FEATURES_TAG: training.settings.features.model_dump_json(), "cutoff": manifest["cutoff"],
         "data_name": str(data["name"]), "data_version": str(data["version"]), PROMOTIONS_TAG: str(data["promotions"]),
         ERRORS_TAG: errors_sha256,
+        BANDS_TAG: json.loads((bands / MANIFEST).read_bytes())["model_version"] if bands else "",
         **(champion.tags if champion else {}),
     }
 

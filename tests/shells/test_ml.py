@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from model_registry import lay_database
+from model_registry import lay_database, open_own
 
 from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
 from shoplake.forecasting.baselines import BASELINES
@@ -25,6 +25,8 @@ from shoplake.forecasting.evaluation import evaluate_forecasters
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.inputs import read_sales
 from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS
+from shoplake.forecasting.registry import CHAMPION
+from shoplake.forecasting.succession import PROMOTED, Word, record_event, tell_time
 from shoplake.forecasting.training import fit_models
 from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT, load_settings
@@ -245,6 +247,14 @@ def test_forecasts_have_limits_where_bands_were_fitted(
     capsys.readouterr()
     assert run("inference", "--data", file, "--model", "xgboost", "--horizon", "next_week") == 1
     assert "is not the file that was saved" in failure(capsys)
+    assert predictions(data_dir) == rows
+    # A champion brings its own: those of the folder, spoilt now, are not asked.
+    registry = open_own()
+    version = registry.find_alias("xgboost", "challenger")
+    assert version is not None
+    record_event(registry, version, None, PROMOTED, Word("test", ""), tell_time())
+    registry.move_alias(version, CHAMPION)
+    assert run("inference", "--data", file, "--model", "xgboost", "--horizon", "next_week") == 0
     assert predictions(data_dir) == rows
 
 
