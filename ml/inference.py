@@ -204,10 +204,10 @@ def _find_bands(settings: Settings, as_of: "date") -> "BandModel | None":
 def _export(
     rows: "pa.Table", top: list[dict[str, Any]], flags: argparse.Namespace, settings: Settings, as_of: str,
 ) -> str:
-    import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.csv
     import pyarrow.parquet
+
+    from shoplake.forecasting.predictions import pick_products
 
     kind = flags.export[0]
     ahead = f"{flags.horizon_days}_days" if flags.horizon_days else flags.horizon
@@ -215,7 +215,7 @@ def _export(
     path = Path(flags.export[1]) if len(flags.export) > 1 else default
     path.parent.mkdir(parents=True, exist_ok=True)
     if flags.top:
-        rows = rows.filter(pc.is_in(rows["product_id"], pa.array([product["product_id"] for product in top])))
+        rows = pick_products(rows, top)
     if kind == "csv":
         pyarrow.csv.write_csv(rows, path)
     else:

@@ -1,5 +1,6 @@
 """Forecasts as rows of gold.demand_predictions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from shoplake.forecasting.forecasters import Forecast, Forecaster, forecast_item
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.intervals import LEVELS, SPANS, BandModel, Bands
 from shoplake.forecasting.levels import WEEK
-from shoplake.forecasting.names import ACTIVE_DAYS
+from shoplake.forecasting.names import ACTIVE_DAY_AVERAGE, ACTIVE_DAYS
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, scan_table
 
@@ -124,3 +125,12 @@ def rank_products(history: DemandHistory, predictions: pa.Table, count: int, by:
             history.product_ids, (history.units > 0).sum(axis=1), average, strict=True)]
     key = ACTIVE_DAYS if by == ACTIVE_DAYS else "predicted_units"
     return sorted(products, key=lambda product: (-product[key], product["product_id"]))[:count]
+
+
+def pick_products(predictions: pa.Table, ranked: Sequence[dict[str, Any]]) -> pa.Table:
+    """Keep the rows of ranked products; active_day_average, of a day, stands beside what was predicted."""
+    days = len(set(predictions["target_date"].to_pylist()))
+    averages = {product["product_id"]: product["active_day_average"] / days for product in ranked}
+    kept = predictions.filter(pc.is_in(predictions["product_id"], pa.array(list(averages), pa.string())))
+    beside = [averages[product] for product in kept["product_id"].to_pylist()]
+    return kept.append_column(ACTIVE_DAY_AVERAGE, pa.array(beside, pa.float64()))

@@ -195,6 +195,9 @@ def test_the_first_products_by_days_with_a_sale(
     exported = list(csv.DictReader(chosen.open()))
     assert {row["product_id"] for row in exported} == set(first)
     assert len(exported) == 2 * 3
+    averages = {one["product_id"]: one["active_day_average"] / 3 for one in result["top"]}
+    for row in exported:
+        assert float(row["active_day_average"]) == pytest.approx(averages[row["product_id"]])
     assert sum(float(row["predicted_units"]) for row in exported if row["product_id"] == first[0]) == pytest.approx(
         result["top"][0]["predicted_units"])
     assert len(predictions(data_dir)) == 3 * PRODUCTS, "gold has all products"
