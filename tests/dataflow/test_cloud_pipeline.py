@@ -100,7 +100,8 @@ def as_values(row: list[Any]) -> list[Any]:
 
     A sum of floats has other last digits in another order of its rows, and neither promises one: twelve count.
     """
-    return [float(f"{value:.12g}") if isinstance(value, float) else format(value.normalize(), "f") if hasattr(value, "normalize") else
+    return [float(f"{value:.12g}") if isinstance(value, float) else
+            format(value.normalize(), "f") if hasattr(value, "normalize") else
             value.date() if hasattr(value, "hour") and value.tzinfo is None else
             [sorted(one.items()) if isinstance(one, dict) else one for one in value] if isinstance(value, list) else
             value for value in row]
