@@ -32,7 +32,7 @@ from shoplake.forecasting.levels import (
     item_level,
     mean_by_category,
     rolling_mean,
-    shop_trend,
+    spread_level,
     week_profile,
 )
 from shoplake.forecasting.metrics import lag1_scales
@@ -116,7 +116,7 @@ def build_features(history: DemandHistory, spec: FeatureSettings) -> Features:
     return Features(
         np.stack(items, axis=1).astype(np.float32),
         np.stack([np.broadcast_to(day, shape) for day in days], axis=2).astype(np.float32),
-        level[:, np.newaxis] * profile * shop_trend(history) * history.planned_uplift)
+        spread_level(history, level, profile))
 
 
 def tabulate_features(history: DemandHistory, spec: FeatureSettings) -> pd.DataFrame:

@@ -74,12 +74,13 @@ def shop_trend(history: DemandHistory) -> float:
 
 
 def seasonal_level(history: DemandHistory) -> FloatArray:
-    """Give wMixT's forecast: each item's level on each of the next 7 days, by the shop's week and trend, (items, 7).
+    """Give wMixT's forecast: each item's level on each of the next 7 days, by the shop's week and trend, (items, 7)."""
+    return spread_level(history, item_level(history), week_profile(history))
 
-    Times the uplift where a promotion is planned.
-    """
-    level = item_level(history)[:, np.newaxis] * week_profile(history) * shop_trend(history)
-    return np.asarray(level * history.planned_uplift)
+
+def spread_level(history: DemandHistory, level: FloatArray, profile: FloatArray) -> FloatArray:
+    """Lay each item's level on the next 7 days by a profile, the shop's trend and planned promotions, (items, 7)."""
+    return np.asarray(level[:, np.newaxis] * profile * shop_trend(history) * history.planned_uplift)
 
 
 def mean_by_category(history: DemandHistory, values: FloatArray) -> FloatArray:

@@ -4,7 +4,6 @@ A version's files are plain artifacts of its run: the library's own format besid
 MLflow's database says of them (the version's tags) is checked on every load. Aliases are `champion` and `challenger`.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from filelock import FileLock
 from shoplake.errors import ForecastError
 from shoplake.forecasting.artifact import Artifact, read_artifact
 from shoplake.forecasting.evaluation import WeekErrors, read_week_errors
+from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.names import BANDS
 from shoplake.settings import FeatureSettings, Settings
 
@@ -291,7 +291,7 @@ class Registry:
             ForecastError: the file is not what the training wrote.
         """
         with self._fetched(version.run_id, ERRORS_FILE) as file:
-            seen = hash_of(file)
+            seen = hash_file(file)
             if seen != version.tags.get(ERRORS_TAG):
                 raise ForecastError(
                     f"{ERRORS_FILE} of {version} is not what the training wrote: its sha256 is {seen}, the registry "
@@ -313,8 +313,3 @@ class Registry:
 def model_path(name: str) -> str:
     """Give a model's folder among its run's artifacts."""
     return f"models/{name}"
-
-
-def hash_of(file: Path) -> str:
-    """Give a file's SHA-256."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -20,6 +20,7 @@ from shoplake.forecasting.champions import FEATURES_TAG, PROMOTIONS_TAG, Champio
 from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.forecasters import TOO_SHORT
 from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.names import ARIMA, BANDS, LEARNED_MODELS
 from shoplake.forecasting.registry import (
     BANDS_TAG,
@@ -28,7 +29,6 @@ from shoplake.forecasting.registry import (
     SHA256_TAG,
     ModelVersion,
     Registry,
-    hash_of,
     model_path,
 )
 from shoplake.forecasting.run_plots import draw_effects, draw_errors
@@ -106,7 +106,7 @@ def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: i
         if training.effects:
             (plots / "feature_effects.png").write_bytes(draw_effects(training.effects))
         registry.log_folder(run_id, root, "")
-        errors_sha256 = hash_of(errors_file)
+        errors_sha256 = hash_file(errors_file)
     _log_items(registry, training.history, run_id, item_runs)
     return {name: registry.register(name, run_id, _describe_version(training, name, errors_sha256))
             for name in training.folders if name in LEARNED_MODELS}

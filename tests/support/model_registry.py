@@ -15,6 +15,7 @@ from shoplake.forecasting.artifact import save_artifact
 from shoplake.forecasting.champions import FEATURES_TAG
 from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.features import item_names
+from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.models import LinearRegressor
 from shoplake.forecasting.registry import (
     ERRORS_FILE,
@@ -23,7 +24,6 @@ from shoplake.forecasting.registry import (
     ModelVersion,
     Registry,
     database_file,
-    hash_of,
     make_database,
     model_path,
     open_registry,
@@ -81,7 +81,7 @@ def enter_version(
     return registry.register(name, run_id, {
         SHA256_TAG: manifest["model_version"], "features_sha256": manifest["features_sha256"],
         FEATURES_TAG: ml.features.model_dump_json(), "cutoff": manifest["cutoff"], "data_name": "sales",
-        "data_version": data_version, ERRORS_TAG: hash_of(file), **tags})
+        "data_version": data_version, ERRORS_TAG: hash_file(file), **tags})
 
 
 def draw_errors(
