@@ -9,7 +9,6 @@ import argparse
 import json
 import logging
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pyspark.sql import SparkSession
 
     from shoplake.forecasting.backtest import Method
     from shoplake.forecasting.comparison import Backtest
@@ -66,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
+    from shoplake.batch.forecast_groups import open_spread
     from shoplake.contract.tables import BACKTEST_METRICS
     from shoplake.forecasting.backtest import plan_origins
     from shoplake.forecasting.comparison import add_bands, run_backtest, tell_figures
@@ -84,7 +84,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     origins = plan_origins(history)
     wanted = [WMIXT, *(name for name in flags.models if name != WMIXT)]
     members = tuple(name for name in wanted if name in (WMIXT, *LEARNED_MODELS))
-    with _open_spread(settings, wanted) as spread:
+    with open_spread(settings, wanted, _start_spark) as spread:
         backtest = run_backtest(history, origins, _methods(settings, wanted, spread), members)
     backtest = add_bands(backtest, (*members, ENSEMBLE), settings.ml)
     figures = tell_figures(backtest)
@@ -122,25 +122,10 @@ def _read(settings: Settings, flags: argparse.Namespace) -> "Sales":
     return read_sales(flags.data, locate_lake(settings))
 
 
-@contextmanager
-def _open_spread(settings: Settings, names: list[str]) -> "Iterator[Spread]":
-    """Give what shares out the fits of single products: processes of this machine, or the tasks of Spark."""
-    from shoplake.forecasting.series_models import over_processes
-
-    if settings.ml.runner == "processes" or not set(names) & set(SERIES_MODELS):
-        yield over_processes(settings.ml.processes)
-        return
+def _start_spark(settings: Settings) -> "SparkSession":
     from pyspark.sql import SparkSession
 
-    from shoplake.batch.forecast_groups import over_spark
-
-    own_session = SparkSession.getActiveSession() is None
-    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
-    try:
-        yield over_spark(spark)
-    finally:
-        if own_session:
-            spark.stop()
+    return SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
 
 
 def _methods(settings: Settings, names: list[str], spread: "Spread") -> "dict[str, Method]":

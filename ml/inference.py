@@ -7,7 +7,7 @@ again for the same day, model and horizon replaces the same rows.
 import argparse
 import logging
 import sys
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from shoplake.forecasting.names import (
     LEARNED_MODELS,
     MODEL_NAMES,
     RANKINGS,
-    SERIES_MODELS,
     XGBOOST,
 )
 from shoplake.logs import configure_logging
@@ -27,10 +26,10 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import date
 
     import pyarrow as pa
+    from pyspark.sql import SparkSession
 
     from shoplake.forecasting.forecasters import Forecaster
     from shoplake.forecasting.intervals import BandModel
@@ -75,11 +74,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
+    from shoplake.batch.forecast_groups import open_spread
     from shoplake.warehouse import open_warehouse
 
     # Opened first: without an account nothing is forecast.
     with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
-        with _open_spread(settings, flags.model) as spread:
+        with open_spread(settings, [flags.model], _start_spark) as spread:
             result = _forecast(settings, flags, spread)
         if warehouse is not None:
             from shoplake.contract.tables import DEMAND_PREDICTIONS, DEMAND_TOTALS
@@ -90,25 +90,10 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-@contextmanager
-def _open_spread(settings: Settings, model: str) -> "Iterator[Spread]":
-    """Give what shares out the fits of single products: processes of this machine, or the tasks of Spark."""
-    from shoplake.forecasting.series_models import over_processes
-
-    if settings.ml.runner == "processes" or model not in SERIES_MODELS:
-        yield over_processes(settings.ml.processes)
-        return
+def _start_spark(settings: Settings) -> "SparkSession":
     from pyspark.sql import SparkSession
 
-    from shoplake.batch.forecast_groups import over_spark
-
-    own_session = SparkSession.getActiveSession() is None
-    spark = SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
-    try:
-        yield over_spark(spark)
-    finally:
-        if own_session:
-            spark.stop()
+    return SparkSession.builder.appName(f"{settings.spark.app_name}-forecasts").getOrCreate()
 
 
 def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -> dict[str, Any]:

@@ -7,7 +7,8 @@ its category, which a group of some products could not tell. What outgrows one m
 training: a product has one for each of a hundred cutoffs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ from shoplake.forecasting.artifact import hash_fitted
 from shoplake.forecasting.features import LEAST_LEVEL, item_names
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.models import LearnedModel, XGBoostRegressor
-from shoplake.forecasting.series_models import Answer, Spread, forecast_series
+from shoplake.forecasting.names import SERIES_MODELS
+from shoplake.forecasting.series_models import Answer, Spread, forecast_series, over_processes
 from shoplake.forecasting.training import plan_rows, rows_at
-from shoplake.settings import MlSettings
+from shoplake.settings import MlSettings, Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +32,30 @@ if TYPE_CHECKING:
 SERIES_OF_A_GROUP = 16
 # Parts of a task slot's work: the last one to finish leaves the others idle for a fourth of their time at most.
 PARTS_OF_A_SLOT = 4
+
+
+@contextmanager
+def open_spread(
+    settings: Settings, names: Iterable[str], start: Callable[[Settings], "SparkSession"],
+) -> Iterator[Spread]:
+    """Give what shares out the fits of single products: processes of this machine, or the tasks of Spark.
+
+    Args:
+        names: the forecasters that are wanted; without one that fits products one by one Spark is not started.
+        start: gives a session, the caller's or a new one; one that was not there before is stopped in the end.
+    """
+    if settings.ml.runner == "processes" or not set(names) & set(SERIES_MODELS):
+        yield over_processes(settings.ml.processes)
+        return
+    from pyspark.sql import SparkSession
+
+    own_session = SparkSession.getActiveSession() is None
+    spark = start(settings)
+    try:
+        yield over_spark(spark)
+    finally:
+        if own_session:
+            spark.stop()
 
 
 def over_spark(spark: "SparkSession") -> Spread:
