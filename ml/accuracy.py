@@ -11,7 +11,7 @@ import sys
 from contextlib import nullcontext
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shoplake.errors import EXIT_OK
 from shoplake.logs import configure_logging
@@ -20,9 +20,6 @@ from shoplake.settings import PROFILES, Settings, load_settings
 
 # Days that a person is shown.
 SHOWN = 14
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger("shoplake.ml.accuracy")
 
@@ -69,6 +66,7 @@ def _score(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
         find_due_days,
         find_first_change,
         find_newest,
+        find_signals,
         mark_drift,
         read_predictions,
         read_scored,
@@ -100,17 +98,9 @@ def _score(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     return {
         "as_of_date": as_of, "days": len(days), "first_changed": changed, "table": FORECAST_ACCURACY.name,
         "newest": newest,
-        "drifting": [{name: row[name] for name in ("target_date", "model", "horizon", "drift_score")}
-                     for row in newest if row["is_drifting"] and (row["target_date"] == as_of or _is_new(row, before))],
+        "drifting": find_signals(newest, before, as_of),
         "published": None,
     }
-
-
-def _is_new(row: dict[str, Any], before: "pd.DataFrame") -> bool:
-    """Tell whether a drifting row did not drift before: late events or a missed run may find it days later."""
-    keys = ("target_date", "model", "horizon")
-    same = before[(before[list(keys)] == [row[key] for key in keys]).all(axis=1)]
-    return not same["is_drifting"].any()
 
 
 def _describe(result: dict[str, Any]) -> str:

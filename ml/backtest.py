@@ -129,8 +129,9 @@ def _start_spark(settings: Settings) -> "SparkSession":
 
 
 def _methods(settings: Settings, names: list[str], spread: "Spread") -> "dict[str, Method]":
+    from shoplake.forecasting.backtest import ready
     from shoplake.forecasting.boosted_peer import LightgbmForecaster
-    from shoplake.forecasting.comparison import learned_methods, ready
+    from shoplake.forecasting.comparison import learned_methods
     from shoplake.forecasting.series_models import find_untrained
 
     learned: dict[str, Method] = {**learned_methods(settings.ml), LIGHTGBM: LightgbmForecaster.fit}

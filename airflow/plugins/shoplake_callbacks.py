@@ -54,7 +54,7 @@ def report_drift(context: Any) -> None:
                        for drift in drifting)
     tell({
         "dag_id": context["dag"].dag_id, "run_id": context["run_id"], "state": "drifting",
-        "reason": f"up to {drifting[0]['target_date']} sales have left the forecasts of {models}",
+        "reason": f"up to {drifting[-1]['target_date']} sales have left the forecasts of {models}",
         "task": task.task_id, "log_url": getattr(task, "log_url", None),
     })
 

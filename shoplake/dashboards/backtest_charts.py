@@ -174,9 +174,13 @@ def _dated(rows: Sequence[Row]) -> list[Row]:
     values = []
     for row in rows:
         day: date = row["day"]
-        is_out = row["lower_95"] is not None and not row["lower_95"] <= row["actual"] <= row["upper_95"]
-        values.append({**row, "day": f"{day}T00:00:00Z", "cutoff": str(row["cutoff"]), "is_out": is_out})
+        values.append({**row, "day": f"{day}T00:00:00Z", "cutoff": str(row["cutoff"]), "is_out": is_out(row)})
     return values
+
+
+def is_out(row: Row) -> bool:
+    """Tell whether what was sold lies outside the 95% band; without a band it does not."""
+    return row["lower_95"] is not None and not row["lower_95"] <= row["actual"] <= row["upper_95"]
 
 
 def _band(chart: alt.Chart, level: int) -> alt.Chart:

@@ -100,7 +100,7 @@ def _forecasts(result: Result, evidence: Evidence) -> Page:
     days = [{**row, "panel": row["name"]} for row in evidence.item_days]
     shop_weeks = [{**row, "panel": row["name"]} for row in evidence.shop_weeks]
     shop = [{**row, "panel": row["name"]} for row in evidence.shop_days]
-    out = sum(row["lower_95"] is not None and not row["lower_95"] <= row["actual"] <= row["upper_95"] for row in weeks)
+    out = sum(charts.is_out(row) for row in weeks)
     banded = sum(row["lower_95"] is not None for row in weeks)
     blocks: list[Block] = [
         Graph("All products together, units a week, with their bands", charts.draw_weeks(

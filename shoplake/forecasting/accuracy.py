@@ -1,6 +1,6 @@
 """How near the forecasts came, day by day, as the days are over: the rows of gold.forecast_accuracy."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -126,6 +126,20 @@ def find_newest(rows: pd.DataFrame, as_of: date, days: int) -> list[dict[str, An
     newest = rows[rows["target_date"] <= as_of].drop_duplicates(["target_date", "model"])
     last = sorted(set(newest["target_date"]))[-days:]
     return list(_to_arrow(newest[newest["target_date"].isin(last)]).to_pylist())
+
+
+def find_signals(newest: Sequence[Mapping[str, Any]], before: pd.DataFrame, as_of: date) -> list[dict[str, Any]]:
+    """Give the signals of `as_of`, and those of days before it that were none yet: the key and drift_score of each.
+
+    Late events or a missed run may find one days later.
+
+    Args:
+        newest: of `find_newest`.
+        before: the table before these days were scored.
+    """
+    told = set(before.loc[before["is_drifting"], KEY].itertuples(index=False, name=None))
+    return [{name: row[name] for name in (*KEY, "drift_score")} for row in newest if row["is_drifting"]
+            and (row["target_date"] == as_of or tuple(row[name] for name in KEY) not in told)]
 
 
 def replaced_accuracy(first: date) -> str:

@@ -179,11 +179,6 @@ def remember(method: Method) -> Method:
     return prepare
 
 
-def ready(forecaster: Forecaster) -> Method:
-    """Give a forecaster that has nothing to train as a method."""
-    return lambda _: forecaster
-
-
 def learned_methods(settings: MlSettings) -> dict[str, Method]:
     """Give the learned models, each trained on the history that it is given."""
     def train(history: DemandHistory, regressor: type[Regressor]) -> Forecaster:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoplake.errors import ForecastError
-from shoplake.forecasting.backtest import collect_actuals, collect_forecasts
+from shoplake.forecasting.backtest import collect_actuals, collect_forecasts, ready
 from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.metrics import Figure, Scored, item_rmsse, score
@@ -96,8 +96,7 @@ def evaluate_forecasters(
     """
     return Evaluation(
         history, cutoffs, collect_actuals(history, cutoffs, LEARNED_FROM),
-        {name: collect_forecasts(history, cutoffs, lambda _, one=one: one).units  # type: ignore[misc]
-         for name, one in forecasters.items()})
+        {name: collect_forecasts(history, cutoffs, ready(one)).units for name, one in forecasters.items()})
 
 
 def write_week_errors(errors: WeekErrors, file: Path) -> None:

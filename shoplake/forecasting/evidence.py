@@ -101,12 +101,11 @@ def _shop_weeks(backtest: Backtest, model: str) -> Iterator[Row]:
     for column, days in enumerate(backtest.origins.test):
         past = measure_past_totals(backtest.fitted[WMIXT], backtest.history.until(days))
         predicted = float(np.nansum(backtest.test[model].units[:, column]))
-        reach = np.array([past.reach(WEEK, level)[-1] for level in LEVELS])
-        limits = predicted * np.stack([np.maximum(1 - reach, 0.0), 1 + reach])
+        limits = {level: np.stack(past.limits(WEEK, level, np.asarray(predicted)))[:, -1:] for level in LEVELS}
         yield {
             "group": WHOLE_SHOP, **_row(backtest, WHOLE_SHOP, days, days),
             "actual": int(backtest.history.units[:, days:days + WEEK].sum()), "predicted": predicted,
-            **_limits({level: limits[:, [place]] for place, level in enumerate(LEVELS)}, (0,))}
+            **_limits(limits, (0,))}
 
 
 def _shop_days(backtest: Backtest, model: str) -> Iterator[Row]:

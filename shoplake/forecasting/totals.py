@@ -68,6 +68,11 @@ class RelativeBands:
                 reached[row] = known[place - 1]
         return reached
 
+    def limits(self, span: int, level: int, predicted: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Give the lower and upper limits of totals, in the order of `errors`."""
+        reach = self.reach(span, level)
+        return np.maximum(predicted * (1 - reach), 0.0), predicted * (1 + reach)
+
 
 def measure_past_totals(forecaster: Forecaster, history: DemandHistory) -> RelativeBands:
     """Forecast past totals, each with what was known at its cutoff, and tell how wrong that was.
@@ -158,9 +163,7 @@ def _sums(prediction: Prediction, past: RelativeBands, span: int) -> pd.DataFram
         "fallback_count": sum_by_category(history, forecast.is_fallback.astype(np.float64)).astype(np.int64),
     })
     for level in LEVELS:
-        reach = past.reach(span, level)
-        rows[f"lower_{level}"] = np.maximum(predicted * (1 - reach), 0.0)
-        rows[f"upper_{level}"] = predicted * (1 + reach)
+        rows[f"lower_{level}"], rows[f"upper_{level}"] = past.limits(span, level, predicted)
     rows.loc[rows[f"lower_{min(LEVELS)}"].notna(), "band_source"] = past.source
     return rows[rows["product_count"] > 0]
 

@@ -12,9 +12,9 @@ import pytest
 
 from shoplake.dashboards.backtest_pages import build_pages, describe_origin
 from shoplake.dashboards.document import write_document
-from shoplake.forecasting.backtest import plan_origins
+from shoplake.forecasting.backtest import plan_origins, ready
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.comparison import Backtest, ready, run_backtest, tell_figures
+from shoplake.forecasting.comparison import Backtest, run_backtest, tell_figures
 from shoplake.forecasting.evidence import MOST_REVENUE, choose_items, collect_evidence
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.intervals import LEVELS

@@ -14,9 +14,10 @@ from shoplake.forecasting.backtest import (
     collect_forecasts,
     demand_classes,
     plan_origins,
+    ready,
 )
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.comparison import ready, run_backtest, tell_figures
+from shoplake.forecasting.comparison import run_backtest, tell_figures
 from shoplake.forecasting.ensemble import choose_weights
 from shoplake.forecasting.forecasters import Forecast
 from shoplake.forecasting.history import DemandHistory, build_history
