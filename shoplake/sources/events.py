@@ -9,36 +9,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shoplake.contract.events import V1_FIELDS, encode_event
+from shoplake.contract.events import V1_FIELDS
 from shoplake.errors import SourceError
-from shoplake.sources.lines import UTF8, TextFile, read_lines, split_cells
-from shoplake.sources.records import ParsedRecord, unreadable
+from shoplake.sources.columns import check_header
+from shoplake.sources.lines import UTF8, TextFile, read_rows
+from shoplake.sources.packed import PackedFile
+from shoplake.sources.records import ParsedRecord, make_record, unreadable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BATCH_ROWS = 8192
 
 _PARQUET_MAGIC = b"PAR1"
-
-
-def check_columns(path: Path, columns: tuple[str, ...]) -> None:
-    """Refuse a file that lacks a column of contract v1; columns that the contract does not know travel along.
-
-    Raises:
-        SourceError: a column is missing, or stands there twice.
-    """
-    missing = [name for name in V1_FIELDS if name not in columns]
-    if missing:
-        raise SourceError(
-            f"{path} is no file of events: it lacks the column(s) {', '.join(missing)}; it has {_shorten(columns)}. "
-            "For a file of another format name its --source"
-        )
-    if len(set(columns)) != len(columns):
-        raise SourceError(f"{path} has a column twice: {_shorten(columns)}")
-
-
-def _shorten(columns: tuple[str, ...]) -> str:
-    return ", ".join(columns)[:300]
+FORMAT = "file of events"
 
 
 def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
@@ -46,12 +29,11 @@ def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
 
     The contract's text is UTF-8, so a line in another encoding is a bad line.
     """
-    for line in read_lines(file):
-        cells = split_cells(line, UTF8)
-        if cells is None or len(cells) != len(file.header):
+    for line, cells in read_rows(file, UTF8):
+        if cells is None:
             yield ParsedRecord(None, line, None, is_bad=True)
         else:
-            yield _event_record({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
+            yield _make({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
 
 
 def is_parquet(path: Path) -> bool:
@@ -75,7 +57,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         raise unreadable(path, error) from error
     except pa.ArrowException as error:
         raise SourceError(f"{path} is no readable Parquet file: {error}") from error
-    check_columns(path, tuple(file.schema_arrow.names))
+    check_header(PackedFile(path, "none"), file.schema_arrow.names, V1_FIELDS, FORMAT)
     return file
 
 
@@ -89,7 +71,7 @@ def read_parquet_events(path: Path, file: pq.ParquetFile) -> Iterator[ParsedReco
         with file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
-                    yield _event_record({name: _json_ready(value) for name, value in row.items()})
+                    yield _make({name: _json_ready(value) for name, value in row.items()})
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"the Parquet file {path} is damaged: {error}") from error
 
@@ -103,10 +85,8 @@ def _json_ready(value: Any) -> Any:
     return str(value)
 
 
-def _event_record(event: dict[str, Any]) -> ParsedRecord:
-    user = event.get("user_id")
-    key = None if user is None else str(user).encode()
-    return ParsedRecord(key, encode_event(event), _epoch_ms(event.get("event_time")))
+def _make(event: dict[str, Any]) -> ParsedRecord:
+    return make_record(event, _epoch_ms(event.get("event_time")))
 
 
 def _epoch_ms(value: Any) -> int | None:

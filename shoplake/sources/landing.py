@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from shoplake.errors import SourceError
 from shoplake.settings import Settings
 from shoplake.sources.records import MAX_LINE_BYTES
-from shoplake.sources.registry import open_source
+from shoplake.sources.registry import is_part_of_set, open_source
 
 Route = Literal["kafka", "historical"]
 
@@ -33,9 +34,12 @@ def inspect_file(path: Path, source: str, settings: Settings) -> Inspection:
     fails after that is not the file's fault, and is tried again.
 
     Raises:
-        SourceError: the file is broken, or of another format.
+        SourceError: the file is broken, of another format, or of no use without others.
         ConfigError: the settings do not fit the source.
     """
+    if is_part_of_set(path, source):
+        raise SourceError(f"{path} is one file of a set, and the landing folder's files come one by one: put the "
+                          "whole set there as one ZIP archive")
     reader = open_source(path, source, settings)
     largest = max(len(record.key or b"") + len(record.value) for record in reader)
     return Inspection(reader.record_count, reader.bad_lines, largest, tuple(reader.warnings()))

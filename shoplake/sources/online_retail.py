@@ -1,30 +1,36 @@
-"""The source `online_retail`: UCI Online Retail (Chen, Sain, Guo 2012), the `data.csv` of many tutorials.
+"""The sources `online_retail` and `online_retail_2`: UCI Online Retail (Chen, Sain, Guo 2012) and Online Retail II.
 
 One line is one invoice line. Identity is the SHA-256 of the source, the 8 raw cells and the n-th occurrence of these
 cells in the file: a shop can scan the same line twice, and both are sales.
+
+Online Retail II was two sheets of a year each, and the published CSV file has one after the other. Both hold the days
+from 2010-12-01 to 2010-12-09, so the occurrences are counted anew where the dates go back: what the second sheet tells
+again is the same event again, a duplicate.
 """
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from shoplake.contract.events import encode_event, utc_text
-from shoplake.errors import SourceError
-from shoplake.sources.lines import TextFile, read_lines, split_cells
-from shoplake.sources.records import ParsedRecord
+from shoplake.contract.events import utc_text
+from shoplake.sources.columns import Columns
+from shoplake.sources.lines import TextFile, read_rows
+from shoplake.sources.records import UNCATEGORISED, ParsedRecord, make_record
 
-SOURCE = "online_retail"
+SOURCE, SOURCE_2 = "online_retail", "online_retail_2"
+# In the order of the cells' meaning, which is the same in both.
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
-CATEGORY = "uncategorised"
+COLUMNS_2 = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country")
 CURRENCY = "GBP"
 # The shop that the file is from; the zone of another shop's settings does not move its invoices.
 TIME_ZONE = ZoneInfo("Europe/London")
 
 _SEPARATOR = "\x1f"
+_DAY_MS = 86_400_000
 # A product's code begins with five digits; POST, DOT, M, BANK CHARGES, gift_… and DCGS… are no products.
 _PRODUCT = re.compile(r"\d{5}.*")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2}) (\d{2}):(\d{2}):(\d{2})")
@@ -32,28 +38,26 @@ _US_DATE = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4}) (\d{1,2}):(\d{2})")
 _EVENT_TYPES = {"C": "order_cancelled", "A": "debt_adjusted"}
 
 
-def check_columns(path: Path, columns: tuple[str, ...]) -> None:
-    """Refuse a file whose header is not that of Online Retail.
-
-    Raises:
-        SourceError: naming both headers.
-    """
-    if columns != COLUMNS:
-        raise SourceError(
-            f"{path} is no Online Retail file: its header is {', '.join(columns)[:300]}; expected "
-            f"{', '.join(COLUMNS)}. For a file of another format name its --source"
-        )
-
-
-def read_online_retail(file: TextFile) -> Iterator[ParsedRecord]:
+def _read_invoices(source: str, columns: tuple[str, ...], file: TextFile) -> Iterator[ParsedRecord]:
     """Give each invoice line as an event. Counting occurrences takes about 100 bytes of memory a line."""
-    identify = _Identities()
-    for line in read_lines(file):
-        cells = split_cells(line, file.encoding)
-        if cells is None or len(cells) != len(COLUMNS):
+    identify, place, newest = _Identities(source), Columns(file.header, columns), 0
+    for line, raw in read_rows(file):
+        if raw is None:
             yield ParsedRecord(None, line, None, is_bad=True)
-        else:
-            yield _invoice_record(cells, identify.next_id(cells))
+            continue
+        cells = place.pick(raw)
+        event_time, event_ms = _shop_time(cells[4].strip())
+        if event_ms is not None:
+            if source == SOURCE_2 and event_ms < newest - _DAY_MS:
+                identify, newest = _Identities(source), 0
+            newest = max(newest, event_ms)
+        event = _invoice_event(cells, source) | {"event_time": event_time, "event_id": identify.next_id(cells)}
+        place.add_others(event, raw)
+        yield make_record(event, event_ms)
+
+
+read_online_retail: Callable[[TextFile], Iterator[ParsedRecord]] = partial(_read_invoices, SOURCE, COLUMNS)
+read_online_retail_2: Callable[[TextFile], Iterator[ParsedRecord]] = partial(_read_invoices, SOURCE_2, COLUMNS_2)
 
 
 def is_product(stock_code: str) -> bool:
@@ -64,12 +68,13 @@ def is_product(stock_code: str) -> bool:
 class _Identities:
     """Number the occurrences of equal lines; a 128-bit digest stands for a line."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
+        self._source = source
         self._once: set[bytes] = set()
         self._repeats: dict[bytes, int] = {}
 
     def next_id(self, cells: Sequence[str]) -> str:
-        digest = hashlib.sha256(_SEPARATOR.join((SOURCE, *cells)).encode())
+        digest = hashlib.sha256(_SEPARATOR.join((self._source, *cells)).encode())
         line = digest.digest()[:16]
         occurrence = 1
         if line in self._once:
@@ -80,18 +85,16 @@ class _Identities:
         return digest.hexdigest()
 
 
-def _invoice_record(cells: Sequence[str], event_id: str) -> ParsedRecord:
-    invoice, stock_code, _, quantity, invoice_date, price, customer, _ = (cell.strip() for cell in cells)
+def _invoice_event(cells: Sequence[str], source: str) -> dict[str, Any]:
+    invoice, stock_code, _, quantity, _, price, customer, _ = (cell.strip() for cell in cells)
     kind = invoice[:1].upper()
-    event_time, event_ms = _shop_time(invoice_date)
-    user_id = customer.removesuffix(".0") or f"guest-{invoice}"
-    event = {
-        "event_time": event_time, "user_id": user_id, "product_id": stock_code.upper() or None, "category": CATEGORY,
+    return {
+        "event_time": None, "user_id": customer.removesuffix(".0") or f"guest-{invoice}",
+        "product_id": stock_code.upper() or None, "category": UNCATEGORISED,
         "price": price or None, "quantity": (_absolute(quantity) if kind == "C" else quantity) or None,
-        "event_type": _EVENT_TYPES.get(kind, "order_created"), "event_id": event_id, "order_id": invoice or None,
-        "currency": CURRENCY, "is_guest": not customer, "source": SOURCE, "schema_version": 2,
+        "event_type": _EVENT_TYPES.get(kind, "order_created"), "event_id": None, "order_id": invoice or None,
+        "currency": CURRENCY, "is_guest": not customer, "source": source, "schema_version": 2,
     }
-    return ParsedRecord(user_id.encode(), encode_event(event), event_ms)
 
 
 def _absolute(quantity: str) -> str:

@@ -1,14 +1,19 @@
 """What every reader gives, and the counting that goes with it."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from shoplake.contract.events import encode_event
 from shoplake.errors import SourceError
 
 # Key and value must fit into the broker's bound of 1 MiB for a record with its overhead.
 MAX_LINE_BYTES = 1_000_000
+# The category of what has none.
+UNCATEGORISED = "uncategorised"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,21 @@ class SourceRecord:
 class ParsedRecord:
     """What a format's reader makes of one row.
 
-    `event_ms` is None where the time cannot be read; `is_bad` says that nothing can.
+    `event_ms` is None where the time cannot be read; `is_bad` says that nothing can. `note` is what a person should
+    know of such records, of which only the number is told.
     """
 
     key: bytes | None
     value: bytes
     event_ms: int | None
     is_bad: bool = False
+    note: str | None = None
+
+
+def make_record(event: Mapping[str, Any], event_ms: int | None, note: str | None = None) -> ParsedRecord:
+    """Make the record of an event: its key is the user, its value the contract's JSON."""
+    user = event.get("user_id")
+    return ParsedRecord(None if user is None else str(user).encode(), encode_event(event), event_ms, note=note)
 
 
 class SourceReader(Iterator[SourceRecord]):
@@ -58,6 +71,7 @@ class SourceReader(Iterator[SourceRecord]):
         self.record_count = 0
         self.bad_lines = 0
         self.is_truncated = is_truncated
+        self._notes: Counter[str] = Counter()
         self._records = self._number(rows(), now_ms)
 
     def __next__(self) -> SourceRecord:
@@ -74,6 +88,7 @@ class SourceReader(Iterator[SourceRecord]):
             yield f"{self.path}: {self.bad_lines} lines cannot be read; they go to quarantine as they are (json_valid)"
         if self.is_truncated:
             yield f"{self.path} is cut off in its middle; what it still holds was read"
+        yield from (f"{self.path}: {count:,} {note}" for note, count in self._notes.items())
 
     def _number(self, rows: Iterator[ParsedRecord], now_ms: int) -> Iterator[SourceRecord]:
         last_ms = 0
@@ -83,6 +98,8 @@ class SourceReader(Iterator[SourceRecord]):
                 last_ms = min(max(row.event_ms, 0), now_ms)
             self.record_count = offset + 1
             self.bad_lines += row.is_bad
+            if row.note:
+                self._notes[row.note] += 1
             yield SourceRecord(offset, row.key, row.value, last_ms)
         if self.record_count == 0:
             raise SourceError(f"{self.path} holds a header but no record; nothing was read")
@@ -105,6 +122,6 @@ def file_sha256(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> SourceError:
+def unreadable(path: object, error: OSError) -> SourceError:
     """Make the error for a file that the operating system does not let us read."""
     return SourceError(f"cannot read the file {path}: {error.strerror or error}; give the path of a readable file")

@@ -1,16 +1,19 @@
 """All sources by name, and the one way to open a file."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
 from shoplake.errors import ConfigError, SourceError
 from shoplake.settings import Settings
-from shoplake.sources import events, online_retail
+from shoplake.sources import events, online_retail, rees46, retailrocket
+from shoplake.sources.columns import check_header
 from shoplake.sources.lines import TextFile, inspect_text
-from shoplake.sources.records import ParsedRecord, SourceReader
+from shoplake.sources.packed import PackedFile, find_packed
+from shoplake.sources.records import ParsedRecord, SourceReader, unreadable
 
 
 @dataclass(frozen=True)
@@ -18,23 +21,41 @@ class _CsvSource:
     """A CSV format.
 
     Attributes:
-        currency: the money that all its lines are in; None if each line says its own.
+        format: what a file of it is called.
+        columns: those that it must have.
+        read: gives the records of a file; takes the files of `beside` too.
+        currency: the money that all its lines are in; None if it is the shop's, or each line says its own.
         is_product: tells the codes of goods from those of postage and fees; None if all are goods.
+        beside: names of files that hold no events, but something of each event; they lie beside the file.
+        aside: names of files that a set has, and no event needs.
     """
 
-    check_columns: Callable[[Path, tuple[str, ...]], None]
-    read: Callable[[TextFile], Iterator[ParsedRecord]]
+    format: str
+    columns: tuple[str, ...]
+    read: Callable[..., Iterator[ParsedRecord]]
     currency: str | None = None
     is_product: Callable[[str], bool] | None = None
+    beside: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
 
 
 EVENTS = "events"
 _PARQUET = ".parquet"
+_PACKINGS = ("", ".gz", ".zst")
+_TABLES = (".csv", ".csv.gz", ".csv.zst", ".zip", _PARQUET)
+_WORKBOOK = "[Content_Types].xml"
 _SOURCES = {
-    EVENTS: _CsvSource(events.check_columns, events.read_csv_events),
+    EVENTS: _CsvSource(events.FORMAT, V1_FIELDS, events.read_csv_events),
     online_retail.SOURCE: _CsvSource(
-        online_retail.check_columns, online_retail.read_online_retail, online_retail.CURRENCY,
-        online_retail.is_product),
+        "Online Retail file", online_retail.COLUMNS, online_retail.read_online_retail,
+        online_retail.CURRENCY, online_retail.is_product),
+    online_retail.SOURCE_2: _CsvSource(
+        "Online Retail II file", online_retail.COLUMNS_2, online_retail.read_online_retail_2,
+        online_retail.CURRENCY, online_retail.is_product),
+    retailrocket.SOURCE: _CsvSource(
+        "file of RetailRocket's events", retailrocket.COLUMNS, retailrocket.read_retailrocket,
+        beside=retailrocket.PROPERTY_FILES, aside=(retailrocket.CATEGORY_FILE,)),
+    rees46.SOURCE: _CsvSource("file of a REES46 store's events", rees46.COLUMNS, rees46.read_rees46),
 }
 SOURCES = tuple(_SOURCES)
 
@@ -45,22 +66,62 @@ def is_product(source: str, product_id: str) -> bool:
     return test is None or test(product_id)
 
 
-def open_source(path: Path, source: str, settings: Settings, now_ms: int | None = None) -> SourceReader:
+def is_part_of_set(path: Path, source: str) -> bool:
+    """Tell whether a file of the source needs others beside it: an archive has them in itself."""
+    return bool(_look_up(source).beside) and not any(file.member for file in _packed(path))
+
+
+def find_beside(path: Path, source: str) -> list[Path]:
+    """Give the files that a file of the source needs beside it.
+
+    Raises:
+        SourceError: one is missing.
+    """
+    found = []
+    for name in _look_up(source).beside if is_part_of_set(path, source) else ():
+        there = next((file for packing in _PACKINGS if (file := path.with_name(name + packing)).is_file()), None)
+        if there is None:
+            raise SourceError(f"{path} needs {name} (or {name}.gz, {name}.zst) in the same folder: it tells what the "
+                              "events do not. Put it there, or give the whole set as one ZIP archive")
+        found.append(there)
+    return found
+
+
+def find_files(folder: Path, source: str) -> list[Path]:
+    """Give the files of events in a folder, in the order of their names; those beside and aside are none.
+
+    Raises:
+        SourceError: there is none, or a name in it is a link.
+    """
+    known = _look_up(source)
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    linked = [path.name for path in files if path.is_symlink()]
+    if linked:
+        raise SourceError(f"{', '.join(linked)[:300]} in {folder} leads elsewhere; put the files themselves there")
+    tables = [path for path in files if path.name.removesuffix(path.suffix) not in (*known.beside, *known.aside)
+              and path.name not in (*known.beside, *known.aside) and path.name.endswith(_TABLES)]
+    if not tables:
+        raise SourceError(f"{folder} holds no file of the source {source} (names end in {', '.join(_TABLES)})")
+    return tables
+
+
+def open_source(
+    path: Path, source: str, settings: Settings, now_ms: int | None = None, beside: Sequence[Path] | None = None,
+) -> SourceReader:
     """Open a file through its source's reader: the same values in the same order, whoever reads.
 
-    The files are CSV (also gzip) or, for the source `events`, Parquet. All checks that need no reading of records are
-    made here, before anything is sent.
+    The files are CSV, also packed by gzip, zstd or ZIP (of an archive all tables in the order of their names), or, for
+    the source `events`, Parquet. All checks that need no reading of records are made here, before anything is sent.
 
     Args:
         now_ms: milliseconds since 1970 that no record's timestamp goes beyond; the present moment if not given.
+        beside: the files that `find_beside` gives, for a copy that lies elsewhere.
 
     Raises:
         SourceError: an unknown source, or a file that is missing, unreadable, empty, damaged or of another format.
         ConfigError: the source is in another currency than the shop, so that every record would be quarantined.
     """
-    if source not in _SOURCES:
-        raise SourceError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
-    csv_source = _SOURCES[source]
+    csv_source = _look_up(source)
     if csv_source.currency not in (None, settings.shop.currency):
         raise ConfigError(
             f"the source {source} is in {csv_source.currency}, but shop.currency is {settings.shop.currency}: without "
@@ -72,6 +133,90 @@ def open_source(path: Path, source: str, settings: Settings, now_ms: int | None 
     if source == EVENTS and (path.suffix == _PARQUET or events.is_parquet(path)):
         parquet = events.open_parquet(path)
         return SourceReader(path, partial(events.read_parquet_events, path, parquet), now_ms, is_truncated=False)
-    text = inspect_text(path)
-    csv_source.check_columns(path, text.header)
-    return SourceReader(path, partial(csv_source.read, text), now_ms, text.is_truncated)
+    texts, helpers = _open_texts(path, csv_source)
+    helpers += [_packed(file)[0] for file in (find_beside(path, source) if beside is None else beside)]
+
+    def read() -> Iterator[ParsedRecord]:
+        for text in texts:
+            yield from csv_source.read(text, *helpers)
+
+    return SourceReader(path, read, now_ms, any(text.is_truncated for text in texts))
+
+
+def _look_up(source: str) -> _CsvSource:
+    if source not in _SOURCES:
+        raise SourceError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
+    return _SOURCES[source]
+
+
+def _packed(path: Path) -> list[PackedFile]:
+    try:
+        return find_packed(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _open_texts(path: Path, source: _CsvSource) -> tuple[list[TextFile], list[PackedFile]]:
+    """Give a file's tables of events, inspected, and the files of its archive that go beside them."""
+    files = _packed(path)
+    helpers: list[PackedFile] = []
+    if any(file.member for file in files):
+        files, helpers = _sort_members(path, {file.name: file for file in files}, source)
+    texts = [inspect_text(file) for file in files]
+    for text in texts:
+        check_header(text.file, text.header, source.columns, source.format)
+    return texts, helpers
+
+
+def _sort_members(
+    path: Path, members: dict[str, PackedFile], source: _CsvSource,
+) -> tuple[list[PackedFile], list[PackedFile]]:
+    held = ", ".join(members)[:300]
+    if _WORKBOOK in members:
+        raise SourceError(f"{path} is an Excel workbook; save each of its sheets as a CSV file, one after the other")
+    missing = [name for name in source.beside if name not in members]
+    if missing:
+        raise SourceError(f"the archive {path} lacks {', '.join(missing)}; it holds {held}")
+    others = (*source.beside, *source.aside)
+    tables = [file for name, file in members.items() if name.endswith(".csv") and name not in others]
+    if not tables:
+        raise SourceError(f"the archive {path} holds no CSV file of events; it holds {held}")
+    return tables, [members[name] for name in source.beside]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the first look at a file tells, before a record is read.
+
+    Attributes:
+        source: whose columns it has; None if those of none.
+        others: columns that the source does not have; they travel along as `source.<column>`.
+    """
+
+    source: str | None
+    packing: str
+    encoding: str
+    columns: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def look_at(path: Path, source: str | None = None) -> Looked:
+    """Tell what a file is, by its bytes and its header.
+
+    Args:
+        source: the one that it should be of; found by the header if not given.
+
+    Raises:
+        SourceError: it cannot be read at all.
+    """
+    if events.is_parquet(path):
+        columns = tuple(events.open_parquet(path).schema_arrow.names)
+        return Looked(EVENTS, "parquet", "binary", columns, tuple(name for name in columns if name not in FIELD_NAMES))
+    files = _packed(path)
+    aside = {name for known in _SOURCES.values() for name in (*known.beside, *known.aside)}
+    tables = [file for file in files if file.name.endswith(".csv") and file.name not in aside]
+    text = inspect_text((tables or files)[0])
+    found = source or next((name for name, one in _SOURCES.items() if set(one.columns) <= set(text.header)), None)
+    known = {*_look_up(found).columns, *(FIELD_NAMES if found == EVENTS else ())} if found else set()
+    return Looked(found, text.file.packing, text.encoding, text.header,
+                  tuple(name for name in text.header if found and name not in known))

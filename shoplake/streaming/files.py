@@ -36,11 +36,12 @@ def ingest_file(
     size = broken_off.until[_PARTITION] - done if broken_off else settings.spark.file_chunk_rows
     batch_id = count_batches(lake, sha256)
     while chunk := list(islice(rest, size)):
-        yield ingest_batch(_to_dataframe(spark, chunk), Batch(sha256, batch_id, sha256, source), lake, settings)
+        yield ingest_batch(to_dataframe(spark, chunk), Batch(sha256, batch_id, sha256, source), lake, settings)
         batch_id, size = batch_id + 1, settings.spark.file_chunk_rows
 
 
-def _to_dataframe(spark: SparkSession, chunk: list[SourceRecord]) -> DataFrame:
+def to_dataframe(spark: SparkSession, chunk: list[SourceRecord]) -> DataFrame:
+    """Give records as the raw rows that `parse_records` takes, in Spark."""
     table = pa.table({
         "offset": pa.array([record.offset for record in chunk], pa.int64()),
         "key": pa.array([record.key for record in chunk], pa.binary()),
