@@ -198,6 +198,7 @@ class SimulationSettings(_Section):
     out_of_order_share: Share
     corrupt_share: Share
     future_share: Share
+    bot_share: Share
 
 
 class Settings(BaseSettings):

@@ -44,6 +44,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D",
                         help="build this day and those after it, changed or not (inclusive)")
     parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day to build (inclusive)")
+    parser.add_argument("--as-of", type=date.fromisoformat, metavar="D",
+                        help="day at whose end customers are looked at (default: the day before the newest)")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(argv)
@@ -77,6 +79,8 @@ def run_batch(arguments: argparse.Namespace) -> int:
         create_tables(lake, INGEST_TABLES, settings.shop)
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
         built = {} if arguments.ingest_only else build(spark, lake, settings, days)
+        if not arguments.ingest_only:
+            built |= take_snapshots(spark, lake, settings, arguments.as_of)
     finally:
         if own_session:
             spark.stop()
@@ -160,6 +164,20 @@ def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[dat
     for table, error in failed.items():
         LOG.error("%s was not built: %s: %s", table, type(error).__name__, error)
     return {table: one.result() for table, one in built.items()}
+
+
+def take_snapshots(spark: "SparkSession", lake: "Lake", settings: Settings, as_of: date | None) -> dict[str, list[str]]:
+    """Build the tables that tell what was known at the end of a day; give the days written of each."""
+    from shoplake.batch.build import SNAPSHOT_BUILDS, build_snapshot, find_as_of
+    from shoplake.lake.delta import create_tables
+
+    create_tables(lake, [snapshot.table for snapshot in SNAPSHOT_BUILDS], settings.shop)
+    day = as_of or find_as_of(lake)
+    if day is None:
+        LOG.info("one day of events is not over: customers are looked at when the next has begun")
+        return {}
+    return {snapshot.table.name: [written.isoformat() for written in build_snapshot(
+        spark, lake, snapshot, day, settings.lake.lock_timeout)] for snapshot in SNAPSHOT_BUILDS}
 
 
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:

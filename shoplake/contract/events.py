@@ -19,6 +19,8 @@ SCHEMA_VERSIONS = (1, 2)
 PRICE_TYPE = "DECIMAL(18,4)"
 PRICE_SCALE = 4
 MAX_TEXT_LENGTH = 256
+# What stands for a category, and for a brand where one is counted, that nobody told.
+UNCATEGORISED, UNBRANDED = "uncategorised", "unbranded"
 # Kafka's timestamps begin in 1970; a day later its day is 1970 in every zone.
 FIRST_EVENT_TIME = "1970-01-02 00:00:00+00:00"
 

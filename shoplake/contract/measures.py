@@ -11,7 +11,8 @@ _GROSS = "sum(CASE WHEN event_type = 'order_created' THEN price * quantity ELSE 
 _CANCELLED = "sum(CASE WHEN event_type = 'order_cancelled' THEN price * quantity ELSE 0 END)"
 
 
-def _count(event_type: str) -> str:
+def count_events(event_type: str) -> str:
+    """Give the aggregate that counts events of a type."""
     return f"sum(CAST(CASE WHEN event_type = '{event_type}' THEN 1 ELSE 0 END AS BIGINT))"
 
 
@@ -22,7 +23,7 @@ def _units(event_type: str) -> str:
 SALES_EVENT_TYPES = ("order_created", "order_cancelled")
 
 SALES = {
-    "order_count": _count("order_created"),
+    "order_count": count_events("order_created"),
     "units": _units("order_created"),
     "gross_amount": f"CAST({_GROSS} AS {AMOUNT})",
     "cancelled_units": _units("order_cancelled"),
@@ -30,8 +31,8 @@ SALES = {
     "net_amount": f"CAST({_GROSS} - {_CANCELLED} AS {AMOUNT})",
 }
 INTEREST = {
-    "view_count": _count("product_viewed"),
-    "cart_count": _count("add_to_cart"),
+    "view_count": count_events("product_viewed"),
+    "cart_count": count_events("add_to_cart"),
 }
 
 

@@ -6,19 +6,23 @@ Names are `layer.table`; a layer is a BigQuery dataset and a folder of the lake.
 from dataclasses import replace
 
 from shoplake.contract.columns import PRODUCT_ID, Column
-from shoplake.contract.events import FIELDS
 
 # The redundant names say that readers import them from here.
+from shoplake.contract.customers import CUSTOMER_METRICS as CUSTOMER_METRICS
+from shoplake.contract.events import FIELDS
 from shoplake.contract.forecasts import BACKTEST_METRICS as BACKTEST_METRICS
 from shoplake.contract.forecasts import DEMAND_PREDICTIONS as DEMAND_PREDICTIONS
 from shoplake.contract.forecasts import DEMAND_TOTALS as DEMAND_TOTALS
 from shoplake.contract.forecasts import FORECAST_ACCURACY as FORECAST_ACCURACY
 from shoplake.contract.relations import Table as Table
 from shoplake.contract.relations import View as View
+from shoplake.contract.visits import AMOUNT as AMOUNT
+from shoplake.contract.visits import CONVERSION_FUNNEL as CONVERSION_FUNNEL
+from shoplake.contract.visits import RATE as RATE
+from shoplake.contract.visits import SESSIONS as SESSIONS
 from shoplake.errors import ConfigError
 
-AMOUNT = "DECIMAL(28,4)"
-GROWTH = "DECIMAL(28,6)"
+GROWTH = RATE
 
 _COORDINATES = (
     Column("origin", "STRING", "Kafka's topic id, or the SHA-256 of a file"),
@@ -221,7 +225,8 @@ FILES = Table(
 
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
-    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, DEMAND_PREDICTIONS,
+    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, SESSIONS,
+    CONVERSION_FUNNEL, CUSTOMER_METRICS, DEMAND_PREDICTIONS,
     DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
 )
 

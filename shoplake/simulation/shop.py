@@ -80,6 +80,7 @@ class Calendar:
 class Shop:
     """Everything about the shop that no day changes; arrays are by product number."""
 
+    bot_share: float
     product_ids: list[str]
     brands: list[str | None]
     pack_sizes: list[int]
@@ -144,6 +145,7 @@ def build_shop(settings: SimulationSettings) -> Shop:
     price = np.exp(world.normal(1.6, 0.9, count)) + 0.3
     promotion_cycles = world.integers(35, 90, count)
     return Shop(
+        bot_share=settings.bot_share,
         product_ids=[f"P{number:05d}" for number in range(count)],
         brands=[_BRANDS[index] for index in world.integers(0, len(_BRANDS), count)],
         pack_sizes=np.clip(12 / price, 1, 6).astype(int).tolist(),

@@ -1,4 +1,4 @@
-"""Shoppers of one day: visits in which they look, put into the cart, take out, order and cancel."""
+"""Shoppers of one day: visits in which they look, put into the cart, take out, order and cancel; and programs."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -26,6 +26,10 @@ CANCEL = 0.06
 BULK = 0.01
 BULK_PACKS = (5, 20)  # times the usual quantity
 _CANCEL_AFTER = (600, 2 * 86_400)  # seconds
+BOT = "bot-"
+# Programs look at so many products: one as fast as it can, one by the clock, one slowly and for long. Seconds between.
+_BOT_PAUSES = ((0, 2), (30, 30), (3, 12))
+_BOT_LOOKS = ((25, 200), (30, 100), (310, 400))
 
 
 class Activity(NamedTuple):
@@ -74,7 +78,11 @@ def simulate_day(shop: Shop, day: ShopDay, count: int, latest: int, run: str, dr
     visit = 0
     while len(activities) < count:
         start = day.start + int(_draw_moment(draws) * (latest_start - day.start))
-        activities += _simulate_visit(shop, offer, start, latest, f"{run}-{day.day:%y%m%d}-{visit}", draws)
+        name = f"{run}-{day.day:%y%m%d}-{visit}"
+        if shop.bot_share and draws.chance(shop.bot_share):
+            activities += _simulate_bot(shop, offer, start, name, draws)
+        else:
+            activities += _simulate_visit(shop, offer, start, latest, name, draws)
         visit += 1
     return activities[:count]
 
@@ -117,6 +125,19 @@ def _simulate_visit(shop: Shop, offer: Offer, start: int, latest: int, name: str
             if draws.chance(CANCEL):
                 activities.append(line._replace(
                     event_type="order_cancelled", second=min(line.second + draws.between(*_CANCEL_AFTER), latest)))
+    return activities
+
+
+def _simulate_bot(shop: Shop, offer: Offer, start: int, name: str, draws: Draws) -> list[Activity]:
+    kind = draws.between(0, len(_BOT_PAUSES) - 1)
+    second = start
+    activities: list[Activity] = []
+    for _ in range(draws.between(*_BOT_LOOKS[kind])):
+        product = draws.between(0, len(shop.product_ids) - 1)
+        activities.append(Activity(
+            second, "product_viewed", f"{BOT}{name}", shop.product_ids[product], shop.category(product, second),
+            offer.prices[product], 1, None, f"s-{name}", shop.brands[product], is_guest=True))
+        second += draws.between(*_BOT_PAUSES[kind])
     return activities
 
 

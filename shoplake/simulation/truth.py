@@ -19,6 +19,8 @@ from shoplake.errors import SourceError
 from shoplake.simulation.demand import tabulate_demand
 from shoplake.simulation.records import Kind, SimulatedRecord, to_microseconds, utc_moment
 from shoplake.simulation.shop import Shop
+from shoplake.simulation.shoppers import BOT
+from shoplake.simulation.true_visits import find_visits, tabulate_funnel, tabulate_sessions
 
 _WINDOWS = {
     "silver.product_revenue_5min": (300_000_000, "product_id"),
@@ -92,10 +94,12 @@ class Truth:
     def document(self) -> dict[str, Any]:
         """Give the right answers: for each table its rows as lists, in no promised order.
 
-        Money is text with four decimals, times are UTC with six, growth has six decimals. "demand" is no table: it is
-        what was to be expected before chance had its say (`demand.tabulate_demand`).
+        Money is text with four decimals, times are UTC with six, growth has six decimals. Two are no tables: "bots",
+        the users that were programs, and "demand", what was to be expected before chance had its say
+        (`demand.tabulate_demand`), where nobody but shoppers came.
         """
         dates_by_id = Counter(record.event_id for record in self._accepted)
+        visits = list(find_visits(self._accepted))
         return {
             "parameters": self._parameters,
             "rows": {"bronze.events": len(self._bronze), "silver.events": len(self._accepted),
@@ -111,6 +115,9 @@ class Truth:
             "gold.category_revenue": self._category_revenue(),
             "gold.daily_sales_summary": self._daily_sales_summary(),
             "gold.customer_daily_sales": self._customer_daily_sales(),
+            "gold.sessions": tabulate_sessions(visits),
+            "gold.conversion_funnel": tabulate_funnel(visits),
+            "bots": sorted({user for record in self._accepted if (user := record.event["user_id"]).startswith(BOT)}),
             **{name: self._window(*window) for name, window in _WINDOWS.items()},
             "demand": tabulate_demand(self._shop, Counter(record.event_date for record in self._accepted))
             if self._shop else [],

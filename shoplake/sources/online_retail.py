@@ -16,10 +16,10 @@ from functools import lru_cache, partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from shoplake.contract.events import utc_text
+from shoplake.contract.events import UNCATEGORISED, utc_text
 from shoplake.sources.columns import Columns
 from shoplake.sources.lines import TextFile, read_rows
-from shoplake.sources.records import UNCATEGORISED, ParsedRecord, make_record
+from shoplake.sources.records import ParsedRecord, make_record
 
 SOURCE, SOURCE_2 = "online_retail", "online_retail_2"
 # In the order of the cells' meaning, which is the same in both.

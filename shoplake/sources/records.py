@@ -12,8 +12,6 @@ from shoplake.errors import SourceError
 
 # Key and value must fit into the broker's bound of 1 MiB for a record with its overhead.
 MAX_LINE_BYTES = 1_000_000
-# The category of what has none.
-UNCATEGORISED = "uncategorised"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from shoplake.contract.events import utc_text
+from shoplake.contract.events import UNCATEGORISED, utc_text
 from shoplake.sources.columns import Columns
 from shoplake.sources.lines import TextFile, read_rows
-from shoplake.sources.records import UNCATEGORISED, ParsedRecord, make_record
+from shoplake.sources.records import ParsedRecord, make_record
 
 SOURCE = "rees46"
 COLUMNS = ("event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id",

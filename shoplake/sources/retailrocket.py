@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from shoplake.contract.events import utc_text
+from shoplake.contract.events import UNCATEGORISED, utc_text
 from shoplake.errors import SourceError
 from shoplake.sources.columns import Columns, check_header
 from shoplake.sources.lines import TextFile, read_rows
 from shoplake.sources.packed import PackedFile, open_bytes
-from shoplake.sources.records import UNCATEGORISED, ParsedRecord, make_record
+from shoplake.sources.records import ParsedRecord, make_record
 
 SOURCE = "retailrocket"
 COLUMNS = ("timestamp", "visitorid", "event", "itemid", "transactionid")

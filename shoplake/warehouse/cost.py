@@ -49,6 +49,9 @@ class Shop:
     products: int = 2_000
     categories: int = 40
     customers: int = 20_000
+    known_customers: int = 200_000
+    visits: int = 30_000
+    brands: int = 10
     selling_windows: int = 10
     models: int = 2
     horizons: int = 7
@@ -59,7 +62,9 @@ class Shop:
         """Give the rows that one day adds to a published table."""
         return {
             "gold.daily_sales": self.products, "gold.category_revenue": self.categories, "gold.daily_sales_summary": 1,
-            "gold.customer_daily_sales": self.customers,
+            "gold.customer_daily_sales": self.customers, "gold.sessions": self.visits,
+            "gold.conversion_funnel": self.categories * self.brands,
+            "gold.customer_metrics": self.known_customers,
             "gold.demand_predictions": self.products * self.models * self.horizons,
             # Each for the next day and the week.
             "gold.demand_totals": 2 * self.models * (self.products + self.categories + 1),

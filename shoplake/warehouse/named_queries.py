@@ -17,7 +17,9 @@ from importlib.resources.abc import Traversable
 
 from shoplake.contract.tables import (
     CATEGORY_REVENUE,
+    CONVERSION_FUNNEL,
     CUSTOMER_DAILY_SALES,
+    CUSTOMER_METRICS,
     DAILY_SALES,
     DAILY_SALES_SUMMARY,
     DEMAND_PREDICTIONS,
@@ -30,7 +32,8 @@ from shoplake.warehouse.protocol import DaySource, find_relation
 
 _FILLED_BY = {
     **{table.name: "spark-submit spark/batch_processing.py"
-       for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES)},
+       for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CONVERSION_FUNNEL,
+                     CUSTOMER_METRICS)},
     DEMAND_PREDICTIONS.name: "python ml/inference.py --model xgboost --horizon next_day",
     INGEST_COUNTS.name: "spark-submit spark/streaming_pipeline.py --drain",
 }

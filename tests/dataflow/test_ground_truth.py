@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lake_oracle import check_truth
 
+from shoplake.contract.tables import SESSIONS
 from shoplake.lake.ledger import count_rows
 
 
@@ -16,6 +17,7 @@ def truth(shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     for name, share in {"DUPLICATE": 0.03, "CONFLICT_SAME_TIME": 0.003, "CONFLICT_OTHER_DATE": 0.002, "CORRUPT": 0.005,
                         "LATE": 0.01, "OUT_OF_ORDER": 0.02, "FUTURE": 0.002}.items():
         monkeypatch.setenv(f"SHOPLAKE_SIMULATION__{name}_SHARE", str(share))
+    monkeypatch.setenv("SHOPLAKE_SIMULATION__BOT_SHARE", "0.004")
     # A copy and its original must also fall into different micro-batches.
     monkeypatch.setenv("SHOPLAKE_SPARK__MAX_OFFSETS_PER_TRIGGER", "5000")
     file = tmp_path / "truth.json"
@@ -28,6 +30,16 @@ def truth(shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[
     return document
 
 
+def check_bots(truth: dict[str, Any]) -> None:
+    """Of the programs 95% must be found, and of what is found 99% be programs: gold.sessions is that of the truth."""
+    columns = SESSIONS.column_names
+    visits = [dict(zip(columns, row, strict=True)) for row in truth["gold.sessions"]]
+    found = [visit["user_id"] for visit in visits if visit["is_bot"]]
+    right = set(truth["bots"])
+    assert len(right & set(found)) >= 0.95 * len(right)
+    assert sum(user in right for user in found) >= 0.99 * len(found)
+
+
 def test_ground_truth(shells: Any, truth: dict[str, Any]) -> None:
     check_truth(shells.lake, truth)
     assert count_rows(shells.lake)["batches"] > 2
@@ -35,5 +47,7 @@ def test_ground_truth(shells: Any, truth: dict[str, Any]) -> None:
     assert truth["late_count"]
     assert truth["reused_event_ids"]
     assert truth["rows"]["silver.duplicates"]
+    assert len(truth["bots"]) > 5
+    check_bots(truth)
     assert {"conflicting_duplicate", "event_time_not_future", "json_valid"} <= set(truth["quarantine_by_reason"])
     assert shells.run("utils/reconcile.py") == 0

@@ -28,6 +28,8 @@ COLUMNS = {
     tables.CATEGORY_REVENUE: ("event_date", "category", *SALES, "net_amount_week_before", "net_growth_week"),
     tables.DAILY_SALES_SUMMARY: tables.DAILY_SALES_SUMMARY.column_names,
     tables.CUSTOMER_DAILY_SALES: tables.CUSTOMER_DAILY_SALES.column_names,
+    tables.SESSIONS: tables.SESSIONS.column_names,
+    tables.CONVERSION_FUNNEL: tables.CONVERSION_FUNNEL.column_names,
     tables.PRODUCT_REVENUE_5MIN: ("window_start", "product_id", *SALES),
     tables.CATEGORY_REVENUE_1H: ("window_start", "category", *SALES),
 }
