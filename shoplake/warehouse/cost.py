@@ -15,7 +15,7 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_type
-from shoplake.contract.tables import DEMAND_PREDICTIONS, LATEST_WINDOW_PRODUCTS, Table
+from shoplake.contract.tables import CUSTOMER_METRICS, DEMAND_PREDICTIONS, LATEST_WINDOW_PRODUCTS, Table
 from shoplake.settings import find_resources
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.googlesql import DIALECT, Value, read_query
@@ -30,6 +30,8 @@ _SIZES = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "TIMEST
 _TEXT_SIZE = 16  # 2 bytes and the text: a product, a category, a customer
 _DIGEST_SIZE = 66
 _DIGESTS = ("model_version", "file_sha256")
+# Days that a run changes of what is no day's own sales: customers are looked at once.
+_CHANGED_DAYS = {CUSTOMER_METRICS.name: 1}
 _ARRAY_SIZE = 400  # one of the ledger's arrays, with the names of rules in it
 
 
@@ -118,7 +120,7 @@ def estimate_publication(shop: Shop) -> list[Scan]:
     scans = []
     for table in published_tables():
         if table.partition_by:
-            days = shop.horizons if table is DEMAND_PREDICTIONS else shop.changed_days
+            days = shop.horizons if table is DEMAND_PREDICTIONS else _CHANGED_DAYS.get(table.name, shop.changed_days)
             rows, whole = shop.rows_of(table.name, days), _row_size(table.columns)
             keys = _row_size([column for column in table.columns if column.name in (*table.key, table.partition_by)])
             name = f"MERGE {table.name}"
