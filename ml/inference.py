@@ -157,9 +157,9 @@ def _find_forecaster(
     from shoplake.forecasting.artifact import load_model, revive_model
     from shoplake.forecasting.features import hash_features
     from shoplake.forecasting.intervals import BandModel
-    from shoplake.forecasting.registry import find_registry
     from shoplake.forecasting.series_models import find_untrained
-    from shoplake.forecasting.succession import find_served
+    from shoplake.registry.store import find_registry
+    from shoplake.registry.succession import find_served
 
     if name not in LEARNED_MODELS:
         return find_untrained(name, spread), None, _find_bands(settings, as_of)

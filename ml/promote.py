@@ -17,7 +17,7 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from shoplake.forecasting.registry import Registry
+    from shoplake.registry.store import Registry
 
 ALIASES = ("champion", "challenger")
 
@@ -47,9 +47,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    from shoplake.forecasting.registry import MODELS_LOCK, find_registry
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
+    from shoplake.registry.store import MODELS_LOCK, find_registry
 
     registry = find_registry(settings)
     if registry is None:
@@ -69,8 +69,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
 
 def _act(registry: "Registry", settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
-    from shoplake.forecasting.model_promotion import choose_version, look, name_challenger, promote, roll_back
-    from shoplake.forecasting.succession import Word
+    from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
+    from shoplake.registry.succession import Word
 
     word, spec = Word(flags.by or getpass.getuser(), flags.reason), settings.ml.features
     if flags.rollback:

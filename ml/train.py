@@ -50,17 +50,17 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from shoplake.forecasting.artifact import Fitted, hash_fitted, save_artifact
     from shoplake.forecasting.baselines import BASELINES
-    from shoplake.forecasting.champions import enter_champions
     from shoplake.forecasting.effects import explain_trees
-    from shoplake.forecasting.evaluation import evaluate_forecasters
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import hash_file, read_sales, resolve_as_of
     from shoplake.forecasting.promotions import read_promotions
-    from shoplake.forecasting.registry import MODELS_LOCK, open_registry
     from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
-    from shoplake.forecasting.training_log import Training, log_training
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
+    from shoplake.registry.champions import enter_champions
+    from shoplake.registry.evaluation import evaluate_forecasters
+    from shoplake.registry.store import MODELS_LOCK, open_registry
+    from shoplake.registry.training_log import Training, log_training
 
     lake = locate_lake(settings)
     sales = read_sales(flags.data, lake)

@@ -3,7 +3,7 @@
 `<model folder>/<model>/<cutoff>/` holds the model file and manifest.json. One folder for each cutoff: a forecast for a
 past day takes the model that was trained up to that day or before, so it cannot know the days that it forecasts, and
 a day forecast again gives the same figures after a later training. `<model folder>/<model>/manifest.json` is a link to
-the manifest that was written last. The registry (`registry.py`) keeps copies of these files, one for each training.
+the manifest that was written last. The registry (`shoplake/registry/`) has copies, one for each training.
 """
 
 import hashlib
@@ -103,7 +103,10 @@ def hash_fitted(fitted: Fitted) -> str:
 
 
 def hash_code() -> str:
-    """Give the SHA-256 of the package's forecasting code: settings that are equal mean the same fit under one code."""
+    """Give the SHA-256 of the forecasting code: under one code, equal settings mean the same fit.
+
+    The registry is no part of it: how models are kept and promoted changes no fit.
+    """
     modules = sorted((file for file in files("shoplake.forecasting").iterdir() if file.name.endswith(".py")),
                      key=lambda file: file.name)
     return hashlib.sha256(b"".join(file.read_bytes() for file in modules)).hexdigest()

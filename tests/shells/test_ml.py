@@ -21,14 +21,14 @@ from model_registry import lay_database, open_own
 
 from shoplake.contract.tables import DAILY_SALES, DEMAND_PREDICTIONS
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.evaluation import evaluate_forecasters
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.inputs import read_sales
 from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS
-from shoplake.forecasting.registry import CHAMPION
-from shoplake.forecasting.succession import PROMOTED, Word, record_event, tell_time
 from shoplake.forecasting.training import fit_models
 from shoplake.lake.addresses import Lake
+from shoplake.registry.evaluation import evaluate_forecasters
+from shoplake.registry.store import CHAMPION
+from shoplake.registry.succession import PROMOTED, Word, record_event, tell_time
 from shoplake.settings import PROJECT_ROOT, load_settings
 
 FIRST = date(2026, 8, 1)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from model_registry import draw_errors, enter_version, lay_database, open_own
 
-from shoplake.forecasting.evaluation import WeekErrors
-from shoplake.forecasting.registry import CHAMPION
+from shoplake.registry.evaluation import WeekErrors
+from shoplake.registry.store import CHAMPION
 from shoplake.settings import PROJECT_ROOT, load_settings
 
 FIRST = date(2026, 8, 1)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from shoplake.forecasting.artifact import save_artifact
-from shoplake.forecasting.champions import FEATURES_TAG
-from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.features import item_names
 from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.models import LinearRegressor
-from shoplake.forecasting.registry import (
+from shoplake.registry.champions import FEATURES_TAG
+from shoplake.registry.evaluation import WeekErrors, write_week_errors
+from shoplake.registry.store import (
     ERRORS_FILE,
     ERRORS_TAG,
     SHA256_TAG,

@@ -11,11 +11,11 @@ import pytest
 from model_registry import draw_errors, enter_version, open_own
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.evaluation import WeekErrors, read_week_errors, write_week_errors
-from shoplake.forecasting.gate import judge
-from shoplake.forecasting.model_promotion import choose_version, look, name_challenger, promote, roll_back
-from shoplake.forecasting.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import Word, draw_line, find_served
+from shoplake.registry.evaluation import WeekErrors, read_week_errors, write_week_errors
+from shoplake.registry.gate import judge
+from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
+from shoplake.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry
+from shoplake.registry.succession import Word, draw_line, find_served
 from shoplake.settings import FeatureSettings, load_settings
 
 SPEC = load_settings("local").ml.features

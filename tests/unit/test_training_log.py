@@ -11,13 +11,13 @@ from model_registry import draw_errors, enter_version, open_own
 from statsmodels.tsa.arima.model import ARIMA
 
 from shoplake.forecasting.artifact import save_artifact
-from shoplake.forecasting.champions import enter_champions
 from shoplake.forecasting.history import DemandHistory, build_history
-from shoplake.forecasting.model_promotion import promote
-from shoplake.forecasting.registry import Registry
-from shoplake.forecasting.succession import Word
 from shoplake.forecasting.training import fit_models
-from shoplake.forecasting.training_log import tabulate_arima
+from shoplake.registry.champions import enter_champions
+from shoplake.registry.promotion import promote
+from shoplake.registry.store import Registry
+from shoplake.registry.succession import Word
+from shoplake.registry.training_log import tabulate_arima
 from shoplake.settings import MlSettings, load_settings
 
 FIRST = date(2026, 6, 1)

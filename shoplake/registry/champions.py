@@ -20,9 +20,9 @@ from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.models import REGRESSORS, fit_model
-from shoplake.forecasting.registry import CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import find_champion
 from shoplake.forecasting.training import build_training_rows
+from shoplake.registry.store import CHAMPION, ModelVersion, Registry
+from shoplake.registry.succession import find_champion
 from shoplake.settings import FeatureSettings, MlSettings
 
 # What of the settings determines no fit.
@@ -30,7 +30,7 @@ _NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "runner", "validation
 FEATURES_TAG, PROMOTIONS_TAG = "features", "promotions"
 COLUMN_TAG, NUMBER_TAG, NOTE_TAG = "champion_column", "champion_number", "champion_note"
 
-log = logging.getLogger("shoplake.forecasting.champions")
+log = logging.getLogger("shoplake.registry.champions")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shoplake.errors import ForecastError
-from shoplake.forecasting.registry import CHAMPION, ModelVersion, Registry
+from shoplake.registry.store import CHAMPION, ModelVersion, Registry
 
 PROMOTED, ROLLED_BACK, NAMED, REFUSED = "promoted", "rolled back", "named challenger", "refused"
 # MLflow takes 5,000 characters for all that is told of an event.

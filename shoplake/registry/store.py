@@ -18,9 +18,9 @@ from filelock import FileLock
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.artifact import Artifact, read_artifact
-from shoplake.forecasting.evaluation import WeekErrors, read_week_errors
 from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.names import BANDS
+from shoplake.registry.evaluation import WeekErrors, read_week_errors
 from shoplake.settings import FeatureSettings, Settings
 
 if TYPE_CHECKING:

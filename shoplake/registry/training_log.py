@@ -16,13 +16,14 @@ import pyarrow.csv
 
 from shoplake.forecasting.arima import CHUNK, filter_differences, fit_parameters
 from shoplake.forecasting.artifact import MANIFEST, describe_settings
-from shoplake.forecasting.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
-from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.forecasters import TOO_SHORT
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.inputs import hash_file
 from shoplake.forecasting.names import ARIMA, BANDS, LEARNED_MODELS
-from shoplake.forecasting.registry import (
+from shoplake.registry.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
+from shoplake.registry.evaluation import WeekErrors, write_week_errors
+from shoplake.registry.run_plots import draw_effects, draw_errors
+from shoplake.registry.store import (
     BANDS_TAG,
     ERRORS_FILE,
     ERRORS_TAG,
@@ -31,7 +32,6 @@ from shoplake.forecasting.registry import (
     Registry,
     model_path,
 )
-from shoplake.forecasting.run_plots import draw_effects, draw_errors
 from shoplake.settings import MlSettings
 
 ITEM_COLUMNS = pa.schema([

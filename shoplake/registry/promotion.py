@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.champions import (
+from shoplake.forecasting.metrics import Figure
+from shoplake.forecasting.names import BASELINE_MODELS
+from shoplake.registry.champions import (
     COLUMN_TAG,
     NOTE_TAG,
     NUMBER_TAG,
@@ -12,12 +14,10 @@ from shoplake.forecasting.champions import (
     can_forecast,
     features_of,
 )
-from shoplake.forecasting.evaluation import WeekErrors
-from shoplake.forecasting.gate import Verdict, judge
-from shoplake.forecasting.metrics import Figure
-from shoplake.forecasting.names import BASELINE_MODELS
-from shoplake.forecasting.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import (
+from shoplake.registry.evaluation import WeekErrors
+from shoplake.registry.gate import Verdict, judge
+from shoplake.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry
+from shoplake.registry.succession import (
     NAMED,
     PROMOTED,
     REFUSED,
