@@ -109,9 +109,9 @@ def _tell_history(registry: "Registry", name: str) -> dict[str, Any]:
 def _describe_history(result: dict[str, Any]) -> str:
     if not result["versions"]:
         return f"{result['model']} has no version yet. Train one: python ml/train.py"
-    lines = [f"{'version':<9}{'trained up to':<15}{'alias':<13}{'verdict':<9}sha256"]
+    lines = [f"{'version':<9}{'trained up to':<15}{'alias':<13}{'verdict':<9}{'sha256':<18}data"]
     lines += [f"v{one['version']:<8}{one['cutoff']:<15}{', '.join(one['aliases']):<13}{one['verdict'] or '':<9}"
-              f"{one['model_version'][:16]}" for one in result["versions"]]
+              f"{one['model_version'][:16]:<18}{one['data']}" for one in result["versions"]]
     lines += ["", f"{'when':<28}{'who':<16}what"]
     lines += [f"{event['at']:<28}{event['by']:<16}v{event['version']} {event['action']}"
               + (f" (before: v{event['previous']})" if event["previous"] else "")

@@ -55,20 +55,26 @@ class Champion:
 
 
 def enter_champions(
-    registry: Registry, names: Sequence[str], history: DemandHistory, first_cutoff: int, settings: MlSettings,
+    registry: Registry, names: Sequence[str], data: str, history: DemandHistory, first_cutoff: int,
+    settings: MlSettings,
 ) -> dict[str, Champion]:
     """Prepare the champion of each model that has one.
 
     Args:
+        data: what the history was read from; a champion of other data cannot take part.
         first_cutoff: the number of days known at the first of the held-out cutoffs.
     """
     found = {name: find_champion(registry, name) for name in names}
-    return {name: _enter(registry, version, history.until(first_cutoff), settings)
+    return {name: _enter(registry, version, data, history.until(first_cutoff), settings)
             for name, version in found.items() if version is not None}
 
 
-def _enter(registry: Registry, version: ModelVersion, known: DemandHistory, settings: MlSettings) -> Champion:
+def _enter(
+    registry: Registry, version: ModelVersion, data: str, known: DemandHistory, settings: MlSettings,
+) -> Champion:
     column = f"{version.name}_{CHAMPION}"
+    if version.data != data:
+        return Champion(version, "", f"the champion {version} was trained on {version.data}, and takes no part")
     if not can_forecast(version):
         return Champion(version, "", f"the champion {version} was trained with features that this code cannot compute")
     spec = features_of(version)

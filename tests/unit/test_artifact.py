@@ -15,7 +15,7 @@ import pytest
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting import artifact
-from shoplake.forecasting.artifact import find_cutoff, hash_code, load_artifact, load_model, save_artifact
+from shoplake.forecasting.artifact import find_cutoff, find_folder, hash_code, load_artifact, load_model, save_artifact
 from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.history import DemandHistory, build_history
 from shoplake.forecasting.models import LearnedModel
@@ -111,6 +111,22 @@ def test_a_past_day_takes_the_model_of_its_time(
     assert find_cutoff(tmp_path, "linear", date(2026, 7, 9)) is None
     with pytest.raises(ForecastError, match=r"no linear model trained on days up to 2026-07-09.*ml/train.py --as-of"):
         load_model(tmp_path, "linear", date(2026, 7, 9), ML.features)
+
+
+def test_models_of_a_file_lie_apart_and_gold_never_sees_them(
+    data_dir: Path, models: dict[str, LearnedModel],
+) -> None:
+    settings = load_settings()
+    gold, files = find_folder(settings, "gold.daily_sales"), find_folder(settings, "sales.csv")
+    assert (gold, files) == (data_dir / "models", data_dir / "models" / "files" / "sales.csv")
+    manifest = save_artifact(files, models["linear"].regressor, CUTOFF, ML, FACTS)
+    assert manifest == data_dir / "models" / "files" / "sales.csv" / "linear" / "2026-07-20" / "manifest.json"
+    assert load_model(files, "linear", CUTOFF, ML.features).version == models["linear"].version
+    with pytest.raises(ForecastError, match=r"python ml/train.py --as-of 2026-07-20$"):
+        load_model(gold, "linear", CUTOFF, ML.features)
+    other = find_folder(settings, "other.csv")
+    with pytest.raises(ForecastError, match=r"python ml/train.py --data '/a folder/other.csv' --as-of 2026-07-20$"):
+        load_model(other, "linear", CUTOFF, ML.features, Path("/a folder/other.csv"))
 
 
 def test_the_models_own_manifest_is_the_one_written_last(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
