@@ -61,7 +61,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.lake.locks import hold_lock
     from shoplake.registry.champions import enter_champions
     from shoplake.registry.evaluation import evaluate_forecasters
-    from shoplake.registry.store import CHALLENGER, MODELS_LOCK, open_registry
+    from shoplake.registry.names import CHALLENGER
+    from shoplake.registry.store import MODELS_LOCK, open_registry
     from shoplake.registry.training_log import Training, log_training
 
     lake = locate_lake(settings)
@@ -134,7 +135,7 @@ def _describe(result: dict[str, Any], file: Path | None) -> str:
                     + (", the challenger" if model["is_challenger"] else "") for name, model in models.items())]
     lines += [champion["note"] for champion in result["champions"].values()]
     lines.append("Let it serve, if the gate lets it: python ml/promote.py --model xgboost "
-                 f"--version {models['xgboost']['version']} --to champion")
+                 f"--version {models['xgboost']['version']} --to champion --reason TEXT")
     data = f"--data {shlex.quote(str(file))} " if file else ""
     lines.append(f"Next: python ml/inference.py {data}--as-of {result['as_of_date']} --model xgboost "
                  "--horizon next_week")

@@ -21,7 +21,8 @@ from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.models import REGRESSORS, fit_model
 from shoplake.forecasting.training import build_training_rows
-from shoplake.registry.store import CHAMPION, ModelVersion, Registry
+from shoplake.registry.names import CHAMPION
+from shoplake.registry.store import ModelVersion, Registry
 from shoplake.registry.succession import find_champion
 from shoplake.settings import FeatureSettings, MlSettings
 

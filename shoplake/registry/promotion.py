@@ -17,14 +17,8 @@ from shoplake.registry.champions import (
 )
 from shoplake.registry.evaluation import WeekErrors
 from shoplake.registry.gate import Verdict, judge
-from shoplake.registry.store import (
-    CHALLENGER,
-    CHAMPION,
-    DATA_TAG,
-    DATA_VERSION_TAG,
-    ModelVersion,
-    Registry,
-)
+from shoplake.registry.names import CHALLENGER, CHAMPION
+from shoplake.registry.store import DATA_TAG, DATA_VERSION_TAG, ModelVersion, Registry
 from shoplake.registry.succession import (
     NAMED,
     PROMOTED,
@@ -90,7 +84,8 @@ def _figure_of(
         raise GateRefusedError(
             f"{version} was trained on {version.data}, the champion {champion} on {champion.data}: their figures do "
             f"not compare. Promote a version of the champion's data: {train_command(champion.data)}, or go back to "
-            f"a champion of {version.data}, if there was one: python ml/promote.py --model {version.name} --rollback")
+            f"a champion of {version.data}, if there was one: python ml/promote.py --model {version.name} --rollback "
+            "--reason TEXT")
     raise GateRefusedError(
         f"{version} was not compared with the champion {champion}"
         + (f": {version.tags[NOTE_TAG]}" if NOTE_TAG in version.tags else ", which was none when it was trained")

@@ -21,13 +21,12 @@ from shoplake.forecasting.artifact import Artifact, read_artifact
 from shoplake.forecasting.inputs import hash_file, train_command
 from shoplake.forecasting.names import BANDS
 from shoplake.registry.evaluation import WeekErrors, read_week_errors
+from shoplake.registry.names import CHALLENGER
 from shoplake.settings import FeatureSettings, Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 EXPERIMENT = "demand"
 # Of the lake: one training or promotion writes at a time, into the model folder and the registry.
 MODELS_LOCK = "models"
@@ -256,7 +255,7 @@ class Registry:
     def record_event(self, name: str, at: str, event: Mapping[str, Any]) -> None:
         """Write down who did what to a model, when and why."""
         with _told(self._address):
-            self._client.set_registered_model_tag(name, f"{_EVENT}{at}", json.dumps(event))
+            self._client.set_registered_model_tag(name, f"{_EVENT}{at}", json.dumps(event, ensure_ascii=False))
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give what was done to a model, the oldest first."""
@@ -282,7 +281,7 @@ class Registry:
 
     def _read_artifact(self, version: ModelVersion, name: str, tag: str, spec: FeatureSettings) -> Artifact:
         hint = (f"Nothing was changed. Train a new one: {train_command(version.data)}, or go back: "
-                f"python ml/promote.py --model {version.name} --rollback")
+                f"python ml/promote.py --model {version.name} --rollback --reason TEXT")
         with self._fetched(version.run_id, model_path(name)) as folder:
             artifact = read_artifact(folder, spec, hint)
         if artifact.version != version.tags.get(tag):

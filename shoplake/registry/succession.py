@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shoplake.errors import ForecastError
-from shoplake.registry.store import CHAMPION, ModelVersion, Registry
+from shoplake.registry.names import CHAMPION, MAX_REASON
+from shoplake.registry.store import ModelVersion, Registry
 
 PROMOTED, ROLLED_BACK, NAMED, REFUSED = "promoted", "rolled back", "named challenger", "refused"
-# MLflow takes 5,000 characters for all that is told of an event.
-MAX_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def find_served(registry: Registry, name: str, data: str) -> ModelVersion | None
     if version is None or champion is None or version.number != champion.number:
         seen = f"names {version}, which never passed the gate" if version else "is gone"
         raise ForecastError(f"the alias {CHAMPION} of {name} {seen}: it was moved by hand. Put it back with: python "
-                            f"ml/promote.py --model {name} --rollback; or promote: python ml/promote.py --model {name}")
+                            f"ml/promote.py --model {name} --rollback --reason TEXT; or promote: python ml/promote.py "
+                            f"--model {name} --reason TEXT")
     return version
 
 

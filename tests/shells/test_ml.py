@@ -27,7 +27,7 @@ from shoplake.forecasting.names import BASELINE_MODELS, LEARNED_MODELS
 from shoplake.forecasting.training import fit_models
 from shoplake.lake.addresses import Lake
 from shoplake.registry.evaluation import evaluate_forecasters
-from shoplake.registry.store import CHAMPION
+from shoplake.registry.names import CHAMPION
 from shoplake.registry.succession import PROMOTED, Word, record_event, tell_time
 from shoplake.settings import PROJECT_ROOT, load_settings
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelTag
 from model_registry import draw_errors, enter_version, open_own
 
 from shoplake.errors import ForecastError, GateRefusedError
 from shoplake.forecasting.inputs import GOLD
 from shoplake.registry.evaluation import WeekErrors, read_week_errors, write_week_errors
 from shoplake.registry.gate import judge
+from shoplake.registry.names import CHALLENGER, CHAMPION, MAX_REASON
 from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
-from shoplake.registry.store import CHALLENGER, CHAMPION, ModelVersion, Registry
+from shoplake.registry.store import ModelVersion, Registry
 from shoplake.registry.succession import Word, draw_line, find_served
 from shoplake.settings import FeatureSettings, load_settings
 
@@ -284,6 +286,15 @@ def test_a_champion_of_a_file_names_the_files_training(registry: Registry, tmp_p
     two = enter_version(registry, tmp_path, draw_errors(2, noisy(0.05)), seed=2)
     with pytest.raises(GateRefusedError, match=r"python ml/train\.py --data 'my sales.csv'"):
         look(registry, two, SPEC)
+
+
+def test_the_longest_reason_of_any_script_fits_a_servers_database(registry: Registry, tmp_path: Path) -> None:
+    one = enter_version(registry, tmp_path, draw_errors(1, noisy(0.2)), seed=1)
+    name_challenger(registry, one, Word("я" * MAX_REASON, "ж" * MAX_REASON))
+    assert registry.events("linear")[0]["reason"] == "ж" * MAX_REASON
+    # Of mlflow.store.model_registry.dbmodels: what SQLite lets pass, PostgreSQL and MySQL do not.
+    length = SqlRegisteredModelTag.__table__.c.value.type.length
+    assert [len(value) for name, value in registry._model("linear")[1].items() if len(value) > length] == []
 
 
 def test_the_challenger_is_named_and_chosen(registry: Registry, tmp_path: Path) -> None:
