@@ -77,11 +77,10 @@ def read_history(flags: argparse.Namespace) -> "DemandHistory":
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.source_sales import read_source_sales
-    from shoplake.lake.addresses import locate_lake
 
     settings = load_settings()
     sales = read_source_sales(flags.data, flags.source, settings) if flags.source else read_sales(
-        flags.data, locate_lake(settings))
+        flags.data, settings)
     return build_history(sales.rows, resolve_as_of(sales.rows, None))
 
 

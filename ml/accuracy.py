@@ -80,7 +80,7 @@ def _score(settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
     from shoplake.lake.locks import hold_lock
 
     lake = locate_lake(settings)
-    sales = read_sales(flags.data, lake).rows
+    sales = read_sales(flags.data, settings).rows
     as_of = resolve_as_of(sales, flags.as_of)
     with hold_lock(lake, FORECAST_ACCURACY.name, settings.lake.lock_timeout) as lock:
         before = read_scored(lake)

@@ -117,9 +117,8 @@ def _read(settings: Settings, flags: argparse.Namespace) -> "Sales":
 
         return read_source_sales(flags.data, flags.source, settings)
     from shoplake.forecasting.inputs import read_sales
-    from shoplake.lake.addresses import locate_lake
 
-    return read_sales(flags.data, locate_lake(settings))
+    return read_sales(flags.data, settings)
 
 
 def _start_spark(settings: Settings) -> "SparkSession":

@@ -37,9 +37,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import read_sales, resolve_as_of
     from shoplake.forecasting.promotions import read_promotions
-    from shoplake.lake.addresses import locate_lake
 
-    sales = read_sales(flags.data, locate_lake(settings)).rows
+    sales = read_sales(flags.data, settings).rows
     promotions = read_promotions(flags.promotions or settings.promotions_path)
     history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
     log.info("computing features of %d products as of %s", len(history.product_ids), history.cutoff)

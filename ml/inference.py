@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shoplake.forecasting.series_models import Spread
     from shoplake.forecasting.totals import RelativeBands
     from shoplake.lake.addresses import Lake
+    from shoplake.settings import FeatureSettings
 
 FORMATS = ("csv", "parquet")
 # Products that are told without --top.
@@ -106,10 +107,10 @@ def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -
     from shoplake.lake.addresses import locate_lake
 
     lake = locate_lake(settings)
-    sales = read_sales(flags.data, lake).rows
+    sales = read_sales(flags.data, settings)
     promotions = read_promotions(flags.promotions or settings.promotions_path)
-    history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
-    forecaster, served, bands = _find_forecaster(flags.model, settings, history.cutoff, spread)
+    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
+    forecaster, served, bands = _find_forecaster(settings, flags, sales.data, history.cutoff, spread)
     log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
              served or "nothing to train")
     days = flags.horizon_days or HORIZONS[flags.horizon]
@@ -148,42 +149,46 @@ def _save(
 
 
 def _find_forecaster(
-    name: str, settings: Settings, as_of: "date", spread: "Spread",
+    settings: Settings, flags: argparse.Namespace, data: str, as_of: "date", spread: "Spread",
 ) -> "tuple[Forecaster, str | None, BandModel | None]":
     """Give the champion with its bands if it knows no later day, else the newest that do not; and which of them it is.
 
-    A champion whose features this code cannot compute steps back, so that an update of the code stops no forecast.
+    Of either only what was trained on the same data: `data` is gold, or a file's name. A champion whose features this
+    code cannot compute steps back, so that an update of the code stops no forecast.
     """
-    from shoplake.forecasting.artifact import load_model, revive_model
+    from shoplake.forecasting.artifact import find_folder, load_model, revive_model
     from shoplake.forecasting.features import hash_features
+    from shoplake.forecasting.inputs import train_command
     from shoplake.forecasting.intervals import BandModel
-    from shoplake.forecasting.registry import find_registry
     from shoplake.forecasting.series_models import find_untrained
-    from shoplake.forecasting.succession import find_served
+    from shoplake.registry.store import find_registry
+    from shoplake.registry.succession import find_served
 
-    if name not in LEARNED_MODELS:
-        return find_untrained(name, spread), None, _find_bands(settings, as_of)
+    folder, spec = find_folder(settings, data), settings.ml.features
+    if flags.model not in LEARNED_MODELS:
+        return find_untrained(flags.model, spread), None, _find_bands(folder, as_of, spec, flags.data)
     registry = find_registry(settings)
-    champion = registry and find_served(registry, name)
-    if champion and champion.tags["features_sha256"] != hash_features(settings.ml.features):
+    champion = registry and find_served(registry, flags.model, data)
+    if champion and champion.tags["features_sha256"] != hash_features(spec):
         log.warning("the champion %s was trained with other features and cannot serve: the newest model does. Train "
-                    "and promote a new one: python ml/train.py", champion)
+                    "and promote a new one: %s", champion, train_command(flags.data))
     elif registry and champion and champion.cutoff <= as_of:
-        spec, bands = settings.ml.features, registry.read_bands(champion, settings.ml.features)
+        bands = registry.read_bands(champion, spec)
         if bands is None:
             log.warning("no bands were fitted with the champion %s: the forecast has no limits", champion)
         return (revive_model(registry.read_model(champion, spec), spec), f"champion v{champion.number}",
                 BandModel.from_bytes(bands.content, spec) if bands else None)
-    return load_model(settings.model_path, name, as_of, settings.ml.features), "newest", _find_bands(settings, as_of)
+    model = load_model(folder, flags.model, as_of, spec, flags.data)
+    return model, "newest", _find_bands(folder, as_of, spec, flags.data)
 
 
-def _find_bands(settings: Settings, as_of: "date") -> "BandModel | None":
+def _find_bands(folder: Path, as_of: "date", spec: "FeatureSettings", file: Path | None) -> "BandModel | None":
     from shoplake.forecasting.artifact import find_cutoff, load_bands
 
-    if find_cutoff(settings.model_path, BANDS, as_of) is None:
+    if find_cutoff(folder, BANDS, as_of) is None:
         log.warning("no bands were fitted on days up to %s: the forecast has no limits", as_of)
         return None
-    return load_bands(settings.model_path, as_of, settings.ml.features)
+    return load_bands(folder, as_of, spec, file)
 
 
 def _export(

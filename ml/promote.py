@@ -3,6 +3,7 @@
 It must beat the champion and the best forecaster without training on the held-out weeks of its training: the upper
 limit (95%, paired bootstrap over items) of the week's WRMSSE over theirs must be below 1. A refusal ends with 3; the
 verdict is kept with the version in either case. --rollback makes the champion before this one the champion again.
+Whatever changes something needs --reason.
 """
 
 import argparse
@@ -14,13 +15,11 @@ from shoplake.errors import EXIT_OK, ForecastError, GateRefusedError
 from shoplake.forecasting.names import LEARNED_MODELS
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.registry.names import CHALLENGER, CHAMPION, MAX_REASON
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
-    from shoplake.forecasting.registry import Registry
-
-ALIASES = ("champion", "challenger")
-
+    from shoplake.registry.store import Registry
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and give its exit code."""
@@ -29,27 +28,31 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", choices=LEARNED_MODELS, required=True)
     parser.add_argument("--version", type=int, metavar="N", help="of the registered model (default: the challenger)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--to", choices=ALIASES, default="champion", help="default: champion")
+    what.add_argument("--to", choices=(CHAMPION, CHALLENGER), default=CHAMPION, help=f"default: {CHAMPION}")
     what.add_argument("--rollback", action="store_true", help="back to the champion before")
     what.add_argument("--history", action="store_true", help="tell the versions, and who did what, when and why")
     parser.add_argument("--dry-run", action="store_true", help="tell the gate's verdict and change nothing")
     parser.add_argument("--by", metavar="NAME", help="who wants it (default: the user of this machine)")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the history")
+    parser.add_argument("--reason", type=str.strip, default="", metavar="TEXT",
+                        help=f"why, for the history: 1 to {MAX_REASON} characters for whatever changes something")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     flags = parser.parse_args(argv)
     if flags.version is not None and (flags.rollback or flags.history):
         parser.error("argument --version: --rollback and --history are about the model, not about one version")
-    if flags.dry_run and (flags.rollback or flags.history or flags.to != ALIASES[0]):
+    if flags.dry_run and (flags.rollback or flags.history or flags.to != CHAMPION):
         parser.error("argument --dry-run: only --to champion has a verdict to tell")
+    if not (flags.history or flags.dry_run) and not 1 <= len(flags.reason) <= MAX_REASON:
+        parser.error(f"argument --reason: {len(flags.reason)} characters; the history wants 1 to {MAX_REASON} that say "
+                     "why, such as --reason 'lower error'")
     return run_to_exit_code(lambda: _run(load_settings(flags.profile), flags))
 
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    from shoplake.forecasting.registry import MODELS_LOCK, find_registry
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
+    from shoplake.registry.store import MODELS_LOCK, find_registry
 
     registry = find_registry(settings)
     if registry is None:
@@ -69,15 +72,15 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
 
 def _act(registry: "Registry", settings: Settings, flags: argparse.Namespace) -> dict[str, Any]:
-    from shoplake.forecasting.model_promotion import choose_version, look, name_challenger, promote, roll_back
-    from shoplake.forecasting.succession import Word
+    from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
+    from shoplake.registry.succession import Word
 
     word, spec = Word(flags.by or getpass.getuser(), flags.reason), settings.ml.features
     if flags.rollback:
         version = roll_back(registry, flags.model, spec, word)
         return _told(f"{version} is the champion again", version.number, flags)
     version = choose_version(registry, flags.model, flags.version)
-    if flags.to != ALIASES[0]:
+    if flags.to != CHAMPION:
         name_challenger(registry, version, word)
         return _told(f"{version} is the challenger", version.number, flags)
     if flags.dry_run:
@@ -109,9 +112,9 @@ def _tell_history(registry: "Registry", name: str) -> dict[str, Any]:
 def _describe_history(result: dict[str, Any]) -> str:
     if not result["versions"]:
         return f"{result['model']} has no version yet. Train one: python ml/train.py"
-    lines = [f"{'version':<9}{'trained up to':<15}{'alias':<13}{'verdict':<9}sha256"]
+    lines = [f"{'version':<9}{'trained up to':<15}{'alias':<13}{'verdict':<9}{'sha256':<18}data"]
     lines += [f"v{one['version']:<8}{one['cutoff']:<15}{', '.join(one['aliases']):<13}{one['verdict'] or '':<9}"
-              f"{one['model_version'][:16]}" for one in result["versions"]]
+              f"{one['model_version'][:16]:<18}{one['data']}" for one in result["versions"]]
     lines += ["", f"{'when':<28}{'who':<16}what"]
     lines += [f"{event['at']:<28}{event['by']:<16}v{event['version']} {event['action']}"
               + (f" (before: v{event['previous']})" if event["previous"] else "")

@@ -2,11 +2,13 @@
 
 The comparison is a split in time: the models see nothing of the days on which they are scored; the champions of the
 model registry take part. The models are then fitted again on all days up to --as-of, saved with a manifest, and logged
-as one run of MLflow. Each becomes the challenger of its name: ml/promote.py is how it becomes the champion.
+as one run of MLflow. Those of gold become the challengers of their names, those of a file are kept apart and serve
+that file alone: ml/promote.py is how one becomes the champion.
 """
 
 import argparse
 import logging
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,22 +50,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
-    from shoplake.forecasting.artifact import Fitted, hash_fitted, save_artifact
+    from shoplake.forecasting.artifact import Fitted, find_folder, hash_fitted, save_artifact
     from shoplake.forecasting.baselines import BASELINES
-    from shoplake.forecasting.champions import enter_champions
     from shoplake.forecasting.effects import explain_trees
-    from shoplake.forecasting.evaluation import evaluate_forecasters
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import hash_file, read_sales, resolve_as_of
     from shoplake.forecasting.promotions import read_promotions
-    from shoplake.forecasting.registry import MODELS_LOCK, open_registry
     from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
-    from shoplake.forecasting.training_log import Training, log_training
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
+    from shoplake.registry.champions import enter_champions
+    from shoplake.registry.evaluation import evaluate_forecasters
+    from shoplake.registry.names import CHALLENGER
+    from shoplake.registry.store import MODELS_LOCK, open_registry
+    from shoplake.registry.training_log import Training, log_training
 
     lake = locate_lake(settings)
-    sales = read_sales(flags.data, lake)
+    sales = read_sales(flags.data, settings)
     plan = flags.promotions or settings.promotions_path
     promotions = read_promotions(plan)
     history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
@@ -73,7 +76,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     first, last = history.until(cutoffs[0]).cutoff, history.until(cutoffs[-1]).cutoff
     log.info("comparing on the 7 days after each of the cutoffs %s to %s", first, last)
     candidates = fit_models(history.until(cutoffs[0]), settings.ml)
-    champions = enter_champions(registry, LEARNED_MODELS, history, cutoffs[0], settings.ml)
+    champions = enter_champions(registry, LEARNED_MODELS, sales.data, history, cutoffs[0], settings.ml)
     evaluation = evaluate_forecasters(history, {
         **{one.name: one for one in (*candidates, *BASELINES)},
         **{one.column: one.forecaster for one in champions.values() if one.forecaster}}, cutoffs)
@@ -89,17 +92,19 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     fitted: list[Fitted] = [*(model.regressor for model in models), *_fit_bands(history, settings)]
     effects = next((rows for model in models if (rows := explain_trees(model, history)[0])), [])
     with hold_lock(lake, MODELS_LOCK, settings.lake.lock_timeout):
-        manifests = {one.name: save_artifact(settings.model_path, one, history.cutoff, settings.ml, facts)
+        manifests = {one.name: save_artifact(find_folder(settings, sales.data), one, history.cutoff, settings.ml, facts)
                      for one in fitted}
         versions = log_training(registry, Training(
             history, settings.ml, facts, {name: manifest.parent for name, manifest in manifests.items()},
             evaluation.week_errors(), champions, effects), flags.item_runs)
     told = {one.name: {"model_version": hash_fitted(one), "manifest": str(manifests[one.name]),
-                       "version": versions[one.name].number if one.name in versions else None} for one in fitted}
+                       "version": versions[one.name].number if one.name in versions else None,
+                       "is_challenger": one.name in versions and CHALLENGER in versions[one.name].aliases}
+            for one in fitted}
     result = {"as_of_date": history.cutoff, **facts, "models": told,
               "run_id": next(iter(versions.values())).run_id,
               "champions": {name: {"version": one.version.number, "note": one.note} for name, one in champions.items()}}
-    print_result(result, _describe(result), flags.json)
+    print_result(result, _describe(result, flags.data), flags.json)
     return EXIT_OK
 
 
@@ -112,7 +117,7 @@ def _fit_bands(history: "DemandHistory", settings: Settings) -> "list[BandModel]
     return [BandModel.fit(history, settings.ml)]
 
 
-def _describe(result: dict[str, Any]) -> str:
+def _describe(result: dict[str, Any], file: Path | None) -> str:
     data, validation = result["data"], result["validation"]
     lines = [
         f"{data['rows']:,} rows, {data['products']:,} products, {data['first_day']} to {data['last_day']}",
@@ -125,11 +130,15 @@ def _describe(result: dict[str, Any]) -> str:
             lines.append(f"{horizon:<11}{model:<20}" + "".join(
                 f"{'n/a' if scores[name] is None else format(scores[name], '+.3f' if name == 'bias' else '.3f'):>8}"
                 for name in ("wape", "rmsse", "bias")))
-    lines += ["", *(f"{name}: {model['manifest']}" + (f", challenger v{model['version']}" if model["version"] else "")
-                    for name, model in result["models"].items())]
+    models = result["models"]
+    lines += ["", *(f"{name}: {model['manifest']}" + (f", v{model['version']}" if model["version"] else "")
+                    + (", the challenger" if model["is_challenger"] else "") for name, model in models.items())]
     lines += [champion["note"] for champion in result["champions"].values()]
-    lines.append("Let it serve, if the gate lets it: python ml/promote.py --model xgboost --to champion")
-    lines.append(f"Next: python ml/inference.py --as-of {result['as_of_date']} --model xgboost --horizon next_week")
+    lines.append("Let it serve, if the gate lets it: python ml/promote.py --model xgboost "
+                 f"--version {models['xgboost']['version']} --to champion --reason TEXT")
+    data = f"--data {shlex.quote(str(file))} " if file else ""
+    lines.append(f"Next: python ml/inference.py {data}--as-of {result['as_of_date']} --model xgboost "
+                 "--horizon next_week")
     return "\n".join(lines)
 
 

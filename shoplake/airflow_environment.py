@@ -16,13 +16,15 @@ def command_environment(base: Mapping[str, str], binaries: Path) -> dict[str, st
     """Give the variables that make a plain `python` or `spark-submit` this environment's own.
 
     An exported SPARK_HOME of another Spark would run that one; ours brings its conf/spark-env.sh, which finds the Java.
-    Composer's workers have no Spark: there it runs on Dataproc.
+    Composer's workers have no Spark: there it runs on Dataproc. A step's standard input is a socket, which bash takes
+    for a login from afar: with SHLVL below 1 `bash -c` would read ~/.bashrc, and what that puts first on PATH hides
+    ours.
 
     Args:
         binaries: the virtual environment's folder of commands.
     """
-    path = {"PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}"}
-    return {**path, "SPARK_HOME": str(locate_package("pyspark"))} if find_spec("pyspark") else path
+    own = {"PATH": f"{binaries}{os.pathsep}{base.get('PATH', os.defpath)}", "SHLVL": "1"}
+    return {**own, "SPARK_HOME": str(locate_package("pyspark"))} if find_spec("pyspark") else own
 
 
 def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: Path, port: int) -> dict[str, str]:

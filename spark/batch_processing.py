@@ -183,9 +183,10 @@ def take_snapshots(spark: "SparkSession", lake: "Lake", settings: Settings, as_o
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
     """Write daily_sales.parquet beside the lake, for tools that take a file."""
     from shoplake.contract.tables import DAILY_SALES
+    from shoplake.lake.addresses import export_file
     from shoplake.lake.export import export_table
 
-    path = settings.data_path / "daily_sales.parquet"
+    path = export_file(settings)
     return {"file": str(path), "rows": export_table(lake, DAILY_SALES, path)}
 
 

@@ -80,17 +80,17 @@ def run_action(arguments: argparse.Namespace) -> int:
 
 def start(settings: Settings) -> list[Service]:
     """Start what does not run yet, and wait until all is healthy or the time is over."""
-    from shoplake.forecasting import registry_page
+    from shoplake.registry.page import FIRST_PORT, has_page, make_environment, page_command
 
-    registry_page.make_environment(say)
+    make_environment(say)
     deadline = time.monotonic() + settings.stack.start_timeout
     if settings.kafka.bootstrap_servers == EMBEDDED:
         run_broker("start")
     start_airflow(settings)
     start_page(settings, "dashboard", settings.dashboard.port, lambda port: [
         str(BINARIES / "streamlit"), "run", "dashboard/app.py", "--server.port", str(port)])
-    if registry_page.has_page(settings):
-        start_page(settings, "mlflow", registry_page.FIRST_PORT, partial(registry_page.page_command, settings))
+    if has_page(settings):
+        start_page(settings, "mlflow", FIRST_PORT, partial(page_command, settings))
     say("waiting until all is healthy; the stream's first start takes the longest")
     while not all(service.healthy for service in inspect(settings)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -151,7 +151,7 @@ def launch(settings: Settings, name: str, port: int, command: list[str], environ
 
 def inspect(settings: Settings) -> list[Service]:
     """Ask every service how it is."""
-    from shoplake.forecasting.registry_page import has_page
+    from shoplake.registry.page import has_page
 
     pages = [inspect_page(settings, "dashboard", "_stcore/health")]
     pages += [inspect_page(settings, "mlflow", "health")] if has_page(settings) else []

@@ -12,6 +12,7 @@ from airflow.sdk import DAG, Param
 from shoplake_steps import command, dag_options, shell_step
 
 from shoplake.forecasting.names import LEARNED_MODELS, XGBOOST
+from shoplake.registry.names import MAX_REASON
 from shoplake.settings import load_settings
 
 SETTINGS = load_settings()
@@ -27,7 +28,7 @@ DOC = """
 3. **promote**: the gate looks again, and the version that was shown becomes the champion. The history has the name of
    who approved it
 
-The way back: `python ml/promote.py --model xgboost --rollback`.
+The way back: `python ml/promote.py --model xgboost --rollback --reason "…"`.
 """
 
 
@@ -37,7 +38,8 @@ with DAG(
     schedule=None,
     params={
         "model": Param(XGBOOST, type="string", enum=list(LEARNED_MODELS), description="Whose challenger"),
-        "reason": Param("", type="string", maxLength=500, description="Why, for the history"),
+        # Without a default: nobody is to be asked about what the command would refuse.
+        "reason": Param(type="string", maxLength=MAX_REASON, pattern=r"\S", description="Why, for the history"),
     },
     user_defined_macros={"quote": shlex.quote, "read": json.loads},
     doc_md=DOC,

@@ -3,7 +3,8 @@
 `<model folder>/<model>/<cutoff>/` holds the model file and manifest.json. One folder for each cutoff: a forecast for a
 past day takes the model that was trained up to that day or before, so it cannot know the days that it forecasts, and
 a day forecast again gives the same figures after a later training. `<model folder>/<model>/manifest.json` is a link to
-the manifest that was written last. The registry (`registry.py`) keeps copies of these files, one for each training.
+the manifest that was written last. Models of a file lie in a model folder of their own (`find_folder`), so that a try
+on somebody's file does not forecast the shop. The registry (`shoplake/registry/`) has copies, one for each training.
 """
 
 import hashlib
@@ -20,12 +21,15 @@ from typing import Any, ClassVar, Protocol
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.features import feature_names, hash_features
+from shoplake.forecasting.inputs import GOLD, train_command
 from shoplake.forecasting.intervals import BandModel
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.models import REGRESSORS, LearnedModel
-from shoplake.settings import FeatureSettings, MlSettings
+from shoplake.settings import FeatureSettings, MlSettings, Settings
 
 MANIFEST = "manifest.json"
+# In the model folder of gold; below it lies one for each file's name.
+FILES = "files"
 FORMAT_VERSION = 2
 _DAY_PATTERN = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
 
@@ -58,6 +62,11 @@ class Artifact:
         return str(self.manifest["model_version"])
 
 
+def find_folder(settings: Settings, data: str) -> Path:
+    """Give the folder of the models that were trained on this data: gold's, or below it that of a file's name."""
+    return settings.model_path if data == GOLD else settings.model_path / FILES / data
+
+
 def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettings, facts: Mapping[str, Any]) -> Path:
     """Save what was fitted and its manifest; give the manifest's path.
 
@@ -65,7 +74,7 @@ def save_artifact(folder: Path, fitted: Fitted, cutoff: date, settings: MlSettin
     crash leaves the old artifact or the new one, never a half.
 
     Args:
-        folder: the folder of all models.
+        folder: the folder of all models of the data.
         facts: trained_at, data, validation and metrics, as the manifest shows them.
     """
     place = _place(folder, fitted.name, cutoff)
@@ -103,15 +112,20 @@ def hash_fitted(fitted: Fitted) -> str:
 
 
 def hash_code() -> str:
-    """Give the SHA-256 of the package's forecasting code: settings that are equal mean the same fit under one code."""
+    """Give the SHA-256 of the forecasting code: under one code, equal settings mean the same fit.
+
+    The registry is no part of it: how models are kept and promoted changes no fit.
+    """
     modules = sorted((file for file in files("shoplake.forecasting").iterdir() if file.name.endswith(".py")),
                      key=lambda file: file.name)
     return hashlib.sha256(b"".join(file.read_bytes() for file in modules)).hexdigest()
 
 
-def load_model(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> LearnedModel:
+def load_model(
+    folder: Path, name: str, as_of: date, spec: FeatureSettings, file: Path | None = None,
+) -> LearnedModel:
     """Load the newest model that was trained on days up to `as_of` and no later; errors as of `load_artifact`."""
-    return revive_model(load_artifact(folder, name, as_of, spec), spec)
+    return revive_model(load_artifact(folder, name, as_of, spec, file), spec)
 
 
 def revive_model(artifact: Artifact, spec: FeatureSettings) -> LearnedModel:
@@ -120,22 +134,29 @@ def revive_model(artifact: Artifact, spec: FeatureSettings) -> LearnedModel:
     return LearnedModel(regressor.from_bytes(artifact.content), spec, artifact.version)
 
 
-def load_bands(folder: Path, as_of: date, spec: FeatureSettings) -> BandModel:
+def load_bands(folder: Path, as_of: date, spec: FeatureSettings, file: Path | None = None) -> BandModel:
     """Load the newest bands that were fitted on days up to `as_of` and no later; errors as of `load_artifact`."""
-    return BandModel.from_bytes(load_artifact(folder, BandModel.name, as_of, spec).content, spec)
+    return BandModel.from_bytes(load_artifact(folder, BandModel.name, as_of, spec, file).content, spec)
 
 
-def load_artifact(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> Artifact:
+def load_artifact(
+    folder: Path, name: str, as_of: date, spec: FeatureSettings, file: Path | None = None,
+) -> Artifact:
     """Load the newest artifact of a name that was fitted on days up to `as_of` and no later, and check it.
+
+    Args:
+        folder: as `find_folder` gives it.
+        file: the history that is read in gold's place, for the command that a message gives.
 
     Raises:
         ForecastError: there is none, its file is not that which the manifest names, or this version would read its
             features in another way than the one that fitted it.
     """
     cutoff = find_cutoff(folder, name, as_of)
+    hint = f"Train one with: {train_command(file)} --as-of {as_of}"
     if cutoff is None:
-        raise ForecastError(f"no {name} model trained on days up to {as_of} in {folder / name}. {_train_hint(as_of)}")
-    return read_artifact(_place(folder, name, cutoff), spec, _train_hint(as_of))
+        raise ForecastError(f"no {name} model trained on days up to {as_of} in {folder / name}. {hint}")
+    return read_artifact(_place(folder, name, cutoff), spec, hint)
 
 
 def can_serve(folder: Path, name: str, as_of: date, spec: FeatureSettings) -> bool:
@@ -186,10 +207,6 @@ def find_cutoff(folder: Path, name: str, as_of: date) -> date | None:
 
 def _place(folder: Path, name: str, cutoff: date) -> Path:
     return folder / name / cutoff.isoformat()
-
-
-def _train_hint(as_of: date) -> str:
-    return f"Train one with: python ml/train.py --as-of {as_of} (and the same --data, if any)"
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:

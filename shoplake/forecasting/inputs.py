@@ -1,6 +1,7 @@
 """The history that forecasts start from: a file or gold.daily_sales, checked before anything is computed."""
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,8 +15,12 @@ import pyarrow.parquet as pq
 
 from shoplake.contract.tables import DAILY_SALES
 from shoplake.errors import ConfigError, ForecastError
-from shoplake.lake.addresses import Lake
+from shoplake.lake.addresses import export_file, locate_lake
 from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
+from shoplake.settings import Settings
+
+# The data that a shop's own models are of.
+GOLD = DAILY_SALES.name
 
 REQUIRED = ("event_date", "product_id", "category", "units")
 AMOUNT = "gross_amount"
@@ -36,7 +41,8 @@ class Sales:
         rows: one per event_date and product_id: event_date (midnight timestamps), product_id, category, units (int64),
             gross_amount (float64, NaN where the input has none), order_count, view_count and cart_count (int64, else
             0).
-        data: gold.daily_sales, or the file's name.
+        data: gold.daily_sales, of which data/daily_sales.parquet is a copy; else the file's name. Models of one data
+            are kept apart from those of another.
         version: the Delta version of gold.daily_sales, or the file's SHA-256.
     """
 
@@ -45,14 +51,16 @@ class Sales:
     version: str
 
 
-def read_sales(file: Path | None, lake: Lake) -> Sales:
+def read_sales(file: Path | None, settings: Settings) -> Sales:
     """Read and check the sales history from `file` (Parquet or CSV), or without one from gold.daily_sales.
 
     Raises:
         ForecastError: nothing to read, or rows that are no sales; the message names the column and a value.
     """
     if file is not None:
-        return Sales(check_sales(_read_file(file), str(file)), file.name, hash_file(file))
+        name = GOLD if file.resolve() == export_file(settings).resolve() else file.name
+        return Sales(check_sales(_read_file(file), str(file)), name, hash_file(file))
+    lake = locate_lake(settings)
     if not table_exists(lake, DAILY_SALES):
         raise ForecastError(
             f"no history to train on: the table {DAILY_SALES.name} does not exist yet in {lake.root}. {_BUILD_GOLD}"
@@ -60,7 +68,12 @@ def read_sales(file: Path | None, lake: Lake) -> Sales:
     with delta_errors(lake):
         version = open_table(lake, DAILY_SALES).version()
         rows = scan_table(lake, DAILY_SALES, version).to_table(columns=[*REQUIRED, *OPTIONAL])
-    return Sales(check_sales(rows, f"{DAILY_SALES.name} in {lake.root}"), DAILY_SALES.name, str(version))
+    return Sales(check_sales(rows, f"{DAILY_SALES.name} in {lake.root}"), GOLD, str(version))
+
+
+def train_command(data: str | Path | None) -> str:
+    """Give the command that trains models of this data: of a file, or of gold (None, or its name)."""
+    return "python ml/train.py" + (f" --data {shlex.quote(str(data))}" if data and data != GOLD else "")
 
 
 def hash_file(file: Path) -> str:

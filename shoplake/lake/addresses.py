@@ -64,6 +64,11 @@ def locate_lake(settings: Settings) -> Lake:
     return Lake(root, settings.gcp.storage_endpoint, settings.gcp.storage_timeout, settings.lake.lease)
 
 
+def export_file(settings: Settings) -> Path:
+    """Give the file that is a copy of gold.daily_sales, for tools that take one."""
+    return settings.data_path / "daily_sales.parquet"
+
+
 def split_address(address: str) -> tuple[str, str]:
     """Split `gs://bucket/name` into the bucket and the name, which may be empty."""
     bucket, _, name = address.removeprefix(BUCKETS).partition("/")

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import ParamValidationError
 
+from shoplake.registry.names import MAX_REASON
 from shoplake.settings import PROJECT_ROOT, load_settings
 
 FILES = sorted((PROJECT_ROOT / "airflow" / "dags").glob("*_dag.py"))
@@ -92,6 +94,20 @@ def test_assets_lead_from_files_to_the_report(dags: dict[str, DAG]) -> None:
              for dag_id, dag in dags.items()}
     assert takes["gold_refresh"] == ["silver"]
     assert takes["dashboard_report"] == ["gold"]
+
+
+def test_a_promotion_is_of_the_version_that_was_shown_and_for_a_reason(dags: dict[str, DAG]) -> None:
+    dag = dags["model_promotion"]
+    reason = dag.params.get_param("reason")
+    assert reason.resolve("lower error") == "lower error"
+    for refused in ("", " \t", "x" * (MAX_REASON + 1)):
+        with pytest.raises(ParamValidationError):
+            reason.resolve(refused)
+    with pytest.raises(ParamValidationError, match="No value passed"):
+        reason.resolve()
+    line = line_of(dag.get_task("promote"))
+    assert "--version {{ read(ti.xcom_pull(task_ids='show_verdict')).version }}" in line
+    assert line.endswith("--reason {{ quote(params.reason) }}")
 
 
 def test_every_step_may_be_tried_again(dags: dict[str, DAG]) -> None:

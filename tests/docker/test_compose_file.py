@@ -194,8 +194,8 @@ def test_the_broker_is_as_the_embedded_one() -> None:
 def test_airflow_is_as_the_one_of_make_up(data_dir: Path) -> None:
     standing = airflow_environment({}, load_settings(), Path("/venv/bin"), 8081)
     here = {key.removesuffix("_CMD"): value for key, value in SERVICES["airflow-scheduler"]["environment"].items()}
-    # A command's flags say where a service listens, and the image's PATH where programs are.
-    assert standing.keys() - here.keys() == {"PATH", "SPARK_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT"}
+    # A command's flags say where a service listens, the image's PATH where programs are; each step sets SHLVL.
+    assert standing.keys() - here.keys() == {"PATH", "SHLVL", "SPARK_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT"}
     differs = {key for key in standing.keys() & here.keys()
                if standing[key].replace(str(PROJECT_ROOT), "/opt/shoplake") != here[key]}
     assert differs == {"AIRFLOW_HOME", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET",

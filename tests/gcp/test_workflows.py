@@ -72,10 +72,23 @@ def test_models_are_promoted_in_order_each_behind_its_approval_by_the_one_comman
     jobs = WORKFLOWS["promote.yml"]["jobs"]
     assert [(name, job.get("needs"), job["with"]["environment"]) for name, job in jobs.items()] == [
         ("dev", None, "dev"), ("staging", "dev", "staging"), ("prod", "staging", "prod")]
-    assert WORKFLOWS["promote.yml"][True]["workflow_dispatch"]["inputs"]["model"]["options"] == [XGBOOST, LINEAR]
+    inputs = WORKFLOWS["promote.yml"][True]["workflow_dispatch"]["inputs"]
+    assert inputs["model"]["options"] == [XGBOOST, LINEAR]
+    # What is approved is what is promoted: a registry's own number, seen in the run's name.
+    for name, job in jobs.items():
+        assert job["with"]["version"] == f"${{{{ inputs.{name}_version }}}}"
+        assert job["with"]["reason"] == "${{ inputs.reason }}"
+        assert f"{name} v${{{{ inputs.{name}_version }}}}" in WORKFLOWS["promote.yml"]["run-name"]
+    assert all(inputs[name]["required"] for name in ("reason", *(f"{job}_version" for job in jobs)))
+    called = WORKFLOWS["promote-environment.yml"][True]["workflow_call"]["inputs"]
+    assert all(called[name]["required"] for name in ("environment", "model", "version", "reason"))
     job = WORKFLOWS["promote-environment.yml"]["jobs"]["promote"]
     assert job["environment"] == "${{ inputs.environment }}"
-    assert "ml/promote.py --model \"$MODEL\" --to champion" in job["steps"][-1]["run"]
+    assert {name: job["env"][name] for name in ("MODEL", "VERSION", "REASON")} == {
+        "MODEL": "${{ inputs.model }}", "VERSION": "${{ inputs.version }}", "REASON": "${{ inputs.reason }}"}
+    line = job["steps"][-1]["run"].splitlines()[2]
+    assert shlex.split(line)[1:] == ["ml/promote.py", "--model", "$MODEL", "--version", "$VERSION", "--to", "champion",
+                                     "--by", "$GITHUB_ACTOR", "--reason", "$REASON"]
 
 
 @pytest.mark.parametrize(("name", "step"), [one for one in STEPS if "run" in one[1]],

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from shoplake.forecasting.artifact import save_artifact
-from shoplake.forecasting.champions import FEATURES_TAG
-from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.features import item_names
-from shoplake.forecasting.inputs import hash_file
+from shoplake.forecasting.inputs import GOLD, hash_file
 from shoplake.forecasting.models import LinearRegressor
-from shoplake.forecasting.registry import (
+from shoplake.registry.champions import FEATURES_TAG
+from shoplake.registry.evaluation import WeekErrors, write_week_errors
+from shoplake.registry.store import (
     ERRORS_FILE,
     ERRORS_TAG,
     SHA256_TAG,
@@ -80,8 +80,8 @@ def enter_version(
     registry.end_run(run_id)
     return registry.register(name, run_id, {
         SHA256_TAG: manifest["model_version"], "features_sha256": manifest["features_sha256"],
-        FEATURES_TAG: ml.features.model_dump_json(), "cutoff": manifest["cutoff"], "data_name": "sales",
-        "data_version": data_version, ERRORS_TAG: hash_file(file), **tags})
+        FEATURES_TAG: ml.features.model_dump_json(), "cutoff": manifest["cutoff"], "data_name": GOLD,
+        "data_version": data_version, ERRORS_TAG: hash_file(file), **tags}, is_challenger=True)
 
 
 def draw_errors(

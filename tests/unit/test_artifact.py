@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,12 +15,12 @@ import pytest
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting import artifact
-from shoplake.forecasting.artifact import find_cutoff, load_artifact, load_model, save_artifact
+from shoplake.forecasting.artifact import find_cutoff, find_folder, hash_code, load_artifact, load_model, save_artifact
 from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.history import DemandHistory, build_history
 from shoplake.forecasting.models import LearnedModel
 from shoplake.forecasting.training import fit_models
-from shoplake.settings import FeatureSettings, load_settings
+from shoplake.settings import PROJECT_ROOT, FeatureSettings, load_settings
 
 FIRST = date(2026, 6, 1)
 CUTOFF = date(2026, 7, 20)
@@ -109,10 +113,51 @@ def test_a_past_day_takes_the_model_of_its_time(
         load_model(tmp_path, "linear", date(2026, 7, 9), ML.features)
 
 
+def test_models_of_a_file_lie_apart_and_gold_never_sees_them(
+    data_dir: Path, models: dict[str, LearnedModel],
+) -> None:
+    settings = load_settings()
+    gold, files = find_folder(settings, "gold.daily_sales"), find_folder(settings, "sales.csv")
+    assert (gold, files) == (data_dir / "models", data_dir / "models" / "files" / "sales.csv")
+    manifest = save_artifact(files, models["linear"].regressor, CUTOFF, ML, FACTS)
+    assert manifest == data_dir / "models" / "files" / "sales.csv" / "linear" / "2026-07-20" / "manifest.json"
+    assert load_model(files, "linear", CUTOFF, ML.features).version == models["linear"].version
+    with pytest.raises(ForecastError, match=r"python ml/train.py --as-of 2026-07-20$"):
+        load_model(gold, "linear", CUTOFF, ML.features)
+    other = find_folder(settings, "other.csv")
+    with pytest.raises(ForecastError, match=r"python ml/train.py --data '/a folder/other.csv' --as-of 2026-07-20$"):
+        load_model(other, "linear", CUTOFF, ML.features, Path("/a folder/other.csv"))
+
+
 def test_the_models_own_manifest_is_the_one_written_last(tmp_path: Path, models: dict[str, LearnedModel]) -> None:
     for cutoff in (CUTOFF, date(2026, 7, 10)):
         save_artifact(tmp_path, models["linear"].regressor, cutoff, ML, FACTS)
         assert json.loads((tmp_path / "linear" / "manifest.json").read_text())["cutoff"] == cutoff.isoformat()
+
+
+def test_a_change_of_the_registry_is_the_same_code_and_one_of_the_forecasts_is_not(tmp_path: Path) -> None:
+    shutil.copytree(PROJECT_ROOT / "shoplake", tmp_path / "shoplake", ignore=shutil.ignore_patterns("__pycache__"))
+    script = """
+import json, sys
+import shoplake.forecasting.training, shoplake.forecasting.intervals
+fit = sorted(name for name in sys.modules if name.startswith("shoplake."))
+from pathlib import Path
+from shoplake.forecasting.artifact import hash_code
+hashes = [hash_code()]
+for changed in ("registry/gate.py", "registry/promotion.py", "forecasting/models.py"):
+    with Path("shoplake", changed).open("a") as file:
+        file.write("# changed")
+    hashes.append(hash_code())
+print(json.dumps({"fit": fit, "hashes": hashes}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    whole, after_gate, after_promotion, after_models = told["hashes"]
+    assert whole == after_gate == after_promotion == hash_code()
+    assert after_models != whole
+    outside = {name for name in told["fit"] if not name.startswith("shoplake.forecasting")}
+    assert outside == {"shoplake.errors", "shoplake.settings"}, "code that fits is not in the hash"
 
 
 def test_a_crash_before_the_manifest_leaves_the_old_artifact(

@@ -12,7 +12,7 @@ import pytest
 from shoplake.errors import ConfigError, ForecastError, ShoplakeError
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.inputs import check_sales, read_sales, resolve_as_of
-from shoplake.lake.addresses import Lake
+from shoplake.settings import load_settings
 
 GOOD: dict[str, Any] = {
     "event_date": [date(2026, 1, 1), date(2026, 1, 3), date(2026, 1, 1)], "product_id": ["00123", "00123", "NA"],
@@ -23,12 +23,24 @@ GOOD: dict[str, Any] = {
 
 def read_text(folder: Path, text: str) -> Any:
     (folder / "sales.csv").write_text(text)
-    return read_sales(folder / "sales.csv", Lake(str(folder / "lake"))).rows
+    return read_sales(folder / "sales.csv", load_settings()).rows
+
+
+def test_the_copy_of_gold_is_gold_and_any_other_file_is_a_file(
+    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for folder in (data_dir, tmp_path):
+        folder.mkdir(exist_ok=True)
+        pq.write_table(pa.table(GOOD), folder / "daily_sales.parquet")
+    assert read_sales(data_dir / "daily_sales.parquet", load_settings()).data == "gold.daily_sales"
+    assert read_sales(tmp_path / "daily_sales.parquet", load_settings()).data == "daily_sales.parquet"
+    monkeypatch.chdir(data_dir)  # as a person names it
+    assert read_sales(Path("../data/daily_sales.parquet"), load_settings()).data == "gold.daily_sales"
 
 
 def test_csv_and_parquet_give_the_same_history(tmp_path: Path) -> None:
     pq.write_table(pa.table(GOOD), tmp_path / "sales.parquet")
-    from_parquet = read_sales(tmp_path / "sales.parquet", Lake("unused")).rows
+    from_parquet = read_sales(tmp_path / "sales.parquet", load_settings()).rows
     from_csv = read_text(tmp_path, "product_id,units,event_date,category,gross_amount,extra\n"
                                    "00123,1,2026-01-01,a,1.25,x\n00123,2,2026-01-03,b,2.50,y\nNA,0,2026-01-01,a,0,z\n")
     assert from_parquet.equals(from_csv)
@@ -104,7 +116,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bytes.csv").write_bytes(b"event_date,product_id\n\xff\xfe,\x00\n")
     for name in ("absent.csv", "broken.parquet", "sales.xlsx", "empty.csv", "bytes.csv"):
         with pytest.raises(ForecastError, match=name):
-            read_sales(tmp_path / name, Lake(str(tmp_path)))
+            read_sales(tmp_path / name, load_settings())
 
 
 def test_the_default_day_is_the_one_before_the_newest() -> None:

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.store.model_registry.dbmodels.models import SqlRegisteredModelTag
 from model_registry import draw_errors, enter_version, open_own
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.evaluation import WeekErrors, read_week_errors, write_week_errors
-from shoplake.forecasting.gate import judge
-from shoplake.forecasting.model_promotion import choose_version, look, name_challenger, promote, roll_back
-from shoplake.forecasting.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import Word, draw_line, find_served
+from shoplake.forecasting.inputs import GOLD
+from shoplake.registry.evaluation import WeekErrors, read_week_errors, write_week_errors
+from shoplake.registry.gate import judge
+from shoplake.registry.names import CHALLENGER, CHAMPION, MAX_REASON
+from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
+from shoplake.registry.store import ModelVersion, Registry
+from shoplake.registry.succession import Word, draw_line, find_served
 from shoplake.settings import FeatureSettings, load_settings
 
 SPEC = load_settings("local").ml.features
@@ -152,7 +155,7 @@ def test_a_way_back_that_is_killed_leaves_a_champion_that_serves(
             patch.setattr(registry, killed, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 roll_back(registry, "linear", SPEC, WORD)
-        served = find_served(registry, "linear")
+        served = find_served(registry, "linear", GOLD)
         assert served is not None
         assert served.number == (two.number if killed == "move_alias" else one.number)
 
@@ -189,11 +192,11 @@ def test_an_alias_moved_by_hand_does_not_serve(registry: Registry, tmp_path: Pat
     sneaked = enter_version(registry, tmp_path, draw_errors(7, noisy(0.5)), seed=7)
     registry.move_alias(sneaked, CHAMPION)
     with pytest.raises(ForecastError, match=r"never passed the gate.*--rollback"):
-        find_served(registry, "linear")
+        find_served(registry, "linear", GOLD)
     with pytest.raises(GateRefusedError, match=f"the champion {one}"):
         promote(registry, sneaked, SPEC, WORD)
     roll_back(registry, "linear", SPEC, WORD)
-    served = find_served(registry, "linear")
+    served = find_served(registry, "linear", GOLD)
     assert served is not None
     assert served.number == one.number
 
@@ -242,6 +245,56 @@ def test_who_was_not_compared_with_the_champion_must_train_again(registry: Regis
                          champion_column="linear", champion_note="the same fit")
     with pytest.raises(GateRefusedError, match=r"1\.0000 of the champion linear v1's error"):
         promote(registry, same, SPEC, WORD)
+
+
+def test_a_version_of_other_data_is_no_opponent_of_the_champion(registry: Registry, tmp_path: Path) -> None:
+    (one,) = crowned(registry, tmp_path, (0.2,))
+    fresh = draw_errors(2, noisy(0.05))
+    # Better, and with a figure for the champion: it would pass, were it of the same data.
+    errors = replace(fresh, forecasts={**fresh.forecasts, "linear_champion": fresh.forecasts["wmixt"]})
+    entered = {"champion_number": str(one.number), "champion_column": "linear_champion", "champion_note": "own file"}
+    two = enter_version(registry, tmp_path, errors, seed=2, data_name="my sales.csv", data_version="2", **entered)
+    with pytest.raises(GateRefusedError, match=(
+            r"linear v2 was trained on my sales\.csv, the champion linear v1 on gold\.daily_sales: their figures do "
+            r"not compare.*: python ml/train\.py, or")):
+        promote(registry, two, SPEC, WORD)
+    assert champion_of(registry) == one.number
+    assert registry.find_version("linear", two.number).tags["verdict"] == "refused"
+    three = enter_version(registry, tmp_path, errors, seed=3, data_version="a" * 64, **entered)
+    assert promote(registry, three, SPEC, WORD).notes[1:] == (
+        "linear v3 was trained on gold.daily_sales (version aaaaaaaaaaaa)",
+        "the champion linear v1 was trained on gold.daily_sales (version 1)")
+
+
+def test_a_champion_serves_its_own_data_alone(registry: Registry, tmp_path: Path) -> None:
+    assert find_served(registry, "linear", GOLD) is None
+    (one,) = crowned(registry, tmp_path, (0.2,))
+    served = find_served(registry, "linear", GOLD)
+    assert served is not None
+    assert served.number == one.number
+    assert find_served(registry, "linear", "my sales.csv") is None
+    sneaked = enter_version(registry, tmp_path, draw_errors(7, noisy(0.5)), seed=7, data_name="my sales.csv")
+    registry.move_alias(sneaked, CHAMPION)
+    with pytest.raises(ForecastError, match="never passed the gate"):
+        find_served(registry, "linear", GOLD)
+    assert find_served(registry, "linear", "my sales.csv") is None, "no trouble of a file's"
+
+
+def test_a_champion_of_a_file_names_the_files_training(registry: Registry, tmp_path: Path) -> None:
+    one = enter_version(registry, tmp_path, draw_errors(1, noisy(0.2)), seed=1, data_name="my sales.csv")
+    promote(registry, one, SPEC, WORD)
+    two = enter_version(registry, tmp_path, draw_errors(2, noisy(0.05)), seed=2)
+    with pytest.raises(GateRefusedError, match=r"python ml/train\.py --data 'my sales.csv'"):
+        look(registry, two, SPEC)
+
+
+def test_the_longest_reason_of_any_script_fits_a_servers_database(registry: Registry, tmp_path: Path) -> None:
+    one = enter_version(registry, tmp_path, draw_errors(1, noisy(0.2)), seed=1)
+    name_challenger(registry, one, Word("я" * MAX_REASON, "ж" * MAX_REASON))
+    assert registry.events("linear")[0]["reason"] == "ж" * MAX_REASON
+    # Of mlflow.store.model_registry.dbmodels: what SQLite lets pass, PostgreSQL and MySQL do not.
+    length = SqlRegisteredModelTag.__table__.c.value.type.length
+    assert [len(value) for name, value in registry._model("linear")[1].items() if len(value) > length] == []
 
 
 def test_the_challenger_is_named_and_chosen(registry: Registry, tmp_path: Path) -> None:

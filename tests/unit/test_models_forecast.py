@@ -8,7 +8,6 @@ import pytest
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.baselines import BASELINES
-from shoplake.forecasting.evaluation import evaluate_forecasters
 from shoplake.forecasting.features import item_names
 from shoplake.forecasting.forecasters import Forecast, forecast_items
 from shoplake.forecasting.history import DemandHistory, build_history
@@ -22,6 +21,7 @@ from shoplake.forecasting.names import (
     SEASONAL_NAIVE,
 )
 from shoplake.forecasting.training import build_training_rows, check_history, fit_models, validation_cutoffs
+from shoplake.registry.evaluation import evaluate_forecasters
 from shoplake.settings import load_settings
 
 FIRST = date(2026, 6, 1)

@@ -11,13 +11,14 @@ from model_registry import draw_errors, enter_version, open_own
 from statsmodels.tsa.arima.model import ARIMA
 
 from shoplake.forecasting.artifact import save_artifact
-from shoplake.forecasting.champions import enter_champions
 from shoplake.forecasting.history import DemandHistory, build_history
-from shoplake.forecasting.model_promotion import promote
-from shoplake.forecasting.registry import Registry
-from shoplake.forecasting.succession import Word
+from shoplake.forecasting.inputs import GOLD
 from shoplake.forecasting.training import fit_models
-from shoplake.forecasting.training_log import tabulate_arima
+from shoplake.registry.champions import enter_champions
+from shoplake.registry.promotion import promote
+from shoplake.registry.store import Registry
+from shoplake.registry.succession import Word
+from shoplake.registry.training_log import tabulate_arima
 from shoplake.settings import MlSettings, load_settings
 
 FIRST = date(2026, 6, 1)
@@ -55,7 +56,7 @@ def test_the_champion_takes_part_as_a_candidate_would(
     registry = open_own()
     theirs = ML.model_copy(update={"train_days": 20}) if changed else ML
     crown(registry, tmp_path, history, days, theirs)
-    entered = enter_champions(registry, ["linear", "xgboost"], history, 50, ML)
+    entered = enter_champions(registry, ["linear", "xgboost"], GOLD, history, 50, ML)
     assert set(entered) == {"linear"}
     champion = entered["linear"]
     assert champion.note.endswith(note)
@@ -76,10 +77,18 @@ def test_under_other_code_its_own_file_is_scored_which_helps_the_champion_alone(
     (manifest,) = data_dir.glob("mlflow/artifacts/*/artifacts/models/linear/manifest.json")
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**told, "code_sha256": "0" * 64}))
-    champion = enter_champions(registry, ["linear"], history, 50, ML)["linear"]
+    champion = enter_champions(registry, ["linear"], GOLD, history, 50, ML)["linear"]
     assert "has seen some of these days" in champion.note
     assert champion.forecaster is not None
     assert champion.forecaster.version == told["model_version"]
+
+
+def test_a_champion_of_other_data_takes_no_part(history: DemandHistory, tmp_path: Path) -> None:
+    registry = open_own()
+    crown(registry, tmp_path, history, 40, ML)
+    champion = enter_champions(registry, ["linear"], "sales.csv", history, 50, ML)["linear"]
+    assert (champion.column, champion.forecaster) == ("", None)
+    assert champion.note == "the champion linear v1 was trained on gold.daily_sales, and takes no part"
 
 
 def test_arimas_table_has_the_likelihood_that_statsmodels_gives(history: DemandHistory) -> None:

@@ -16,14 +16,17 @@ import pyarrow.csv
 
 from shoplake.forecasting.arima import CHUNK, filter_differences, fit_parameters
 from shoplake.forecasting.artifact import MANIFEST, describe_settings
-from shoplake.forecasting.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
-from shoplake.forecasting.evaluation import WeekErrors, write_week_errors
 from shoplake.forecasting.forecasters import TOO_SHORT
 from shoplake.forecasting.history import DemandHistory, FloatArray
-from shoplake.forecasting.inputs import hash_file
+from shoplake.forecasting.inputs import GOLD, hash_file
 from shoplake.forecasting.names import ARIMA, BANDS, LEARNED_MODELS
-from shoplake.forecasting.registry import (
+from shoplake.registry.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
+from shoplake.registry.evaluation import WeekErrors, write_week_errors
+from shoplake.registry.run_plots import draw_effects, draw_errors
+from shoplake.registry.store import (
     BANDS_TAG,
+    DATA_TAG,
+    DATA_VERSION_TAG,
     ERRORS_FILE,
     ERRORS_TAG,
     SHA256_TAG,
@@ -31,7 +34,6 @@ from shoplake.forecasting.registry import (
     Registry,
     model_path,
 )
-from shoplake.forecasting.run_plots import draw_effects, draw_errors
 from shoplake.settings import MlSettings
 
 ITEM_COLUMNS = pa.schema([
@@ -62,7 +64,7 @@ class Training:
 
 
 def log_training(registry: Registry, training: Training, item_runs: int) -> dict[str, ModelVersion]:
-    """Log a training as a run, and register a version of each learned model, which becomes the challenger.
+    """Log a training as a run, and register a version of each learned model, the challenger if it is of gold.
 
     Args:
         item_runs: so many items, those of most units first, get an ARIMA run of their own.
@@ -84,7 +86,7 @@ def _describe_run(training: Training) -> dict[str, str]:
     data = training.facts["data"]
     manifests = [json.loads((folder / MANIFEST).read_bytes()) for folder in training.folders.values()]
     return {
-        "mlflow.source.name": "ml/train.py", "data_name": str(data["name"]), "data_version": str(data["version"]),
+        "mlflow.source.name": "ml/train.py", DATA_TAG: str(data["name"]), DATA_VERSION_TAG: str(data["version"]),
         PROMOTIONS_TAG: str(data["promotions"]), "first_day": str(data["first_day"]), "last_day": str(data["last_day"]),
         "seed": str(training.settings.xgboost.seed), "features_sha256": manifests[0]["features_sha256"],
         "code_sha256": manifests[0]["code_sha256"],
@@ -108,7 +110,9 @@ def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: i
         registry.log_folder(run_id, root, "")
         errors_sha256 = hash_file(errors_file)
     _log_items(registry, training.history, run_id, item_runs)
-    return {name: registry.register(name, run_id, _describe_version(training, name, errors_sha256))
+    # Of a file it is a try: it is looked at when somebody names it.
+    is_challenger = training.facts["data"]["name"] == GOLD
+    return {name: registry.register(name, run_id, _describe_version(training, name, errors_sha256), is_challenger)
             for name in training.folders if name in LEARNED_MODELS}
 
 
@@ -120,7 +124,7 @@ def _describe_version(training: Training, name: str, errors_sha256: str) -> dict
     return {
         SHA256_TAG: manifest["model_version"], "features_sha256": manifest["features_sha256"],
         FEATURES_TAG: training.settings.features.model_dump_json(), "cutoff": manifest["cutoff"],
-        "data_name": str(data["name"]), "data_version": str(data["version"]), PROMOTIONS_TAG: str(data["promotions"]),
+        DATA_TAG: str(data["name"]), DATA_VERSION_TAG: str(data["version"]), PROMOTIONS_TAG: str(data["promotions"]),
         ERRORS_TAG: errors_sha256,
         BANDS_TAG: json.loads((bands / MANIFEST).read_bytes())["model_version"] if bands else "",
         **(champion.tags if champion else {}),

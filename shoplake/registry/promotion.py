@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.champions import (
+from shoplake.forecasting.inputs import train_command
+from shoplake.forecasting.metrics import Figure
+from shoplake.forecasting.names import BASELINE_MODELS
+from shoplake.registry.champions import (
     COLUMN_TAG,
     NOTE_TAG,
     NUMBER_TAG,
@@ -12,12 +15,11 @@ from shoplake.forecasting.champions import (
     can_forecast,
     features_of,
 )
-from shoplake.forecasting.evaluation import WeekErrors
-from shoplake.forecasting.gate import Verdict, judge
-from shoplake.forecasting.metrics import Figure
-from shoplake.forecasting.names import BASELINE_MODELS
-from shoplake.forecasting.registry import CHALLENGER, CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import (
+from shoplake.registry.evaluation import WeekErrors
+from shoplake.registry.gate import Verdict, judge
+from shoplake.registry.names import CHALLENGER, CHAMPION
+from shoplake.registry.store import DATA_TAG, DATA_VERSION_TAG, ModelVersion, Registry
+from shoplake.registry.succession import (
     NAMED,
     PROMOTED,
     REFUSED,
@@ -31,7 +33,7 @@ from shoplake.forecasting.succession import (
 from shoplake.settings import FeatureSettings
 
 # Where these are equal, two trainings forecast the same weeks from the same past.
-_SAME_DAYS = ("data_name", "data_version", PROMOTIONS_TAG, "cutoff")
+_SAME_DAYS = (DATA_TAG, DATA_VERSION_TAG, PROMOTIONS_TAG, "cutoff")
 
 
 def choose_version(registry: Registry, name: str, number: int | None) -> ModelVersion:
@@ -43,7 +45,8 @@ def choose_version(registry: Registry, name: str, number: int | None) -> ModelVe
     version = registry.find_alias(name, CHALLENGER) if number is None else registry.find_version(name, number)
     if version is None:
         raise ForecastError(f"{name} has no challenger in the model registry: the newest version is the champion, or "
-                            "nothing was trained. Train one: python ml/train.py")
+                            "nothing was trained on gold. Train one: python ml/train.py; of a model that was trained "
+                            "on a file give --version")
     return version
 
 
@@ -59,14 +62,40 @@ def look(registry: Registry, version: ModelVersion, spec: FeatureSettings) -> Ve
     errors = registry.read_errors(version)
     peers = [name for name in BASELINE_MODELS if name in errors.forecasts]
     if champion is None:
-        return judge(errors, version.name, peers, None, "there is no champion yet: only the best peer counts")
+        return judge(errors, version.name, peers, None, "there is no champion yet: only the best peer counts",
+                     _tell_data(version))
     figure, note = _figure_of(registry, champion, version, errors)
-    return judge(errors, version.name, peers, (f"the champion {champion}", figure) if figure else None, note)
+    return judge(errors, version.name, peers, (f"the champion {champion}", figure) if figure else None, note,
+                 _tell_data(version), f"the champion {_tell_data(champion)}")
+
+
+def _tell_data(version: ModelVersion) -> str:
+    return f"{version} was trained on {version.data} (version {version.tags[DATA_VERSION_TAG][:12]})"
 
 
 def _figure_of(
     registry: Registry, champion: ModelVersion, version: ModelVersion, errors: WeekErrors,
 ) -> tuple[Figure | None, str]:
+    if champion.data == version.data and (found := _compare(registry, champion, version, errors)):
+        return found
+    if why := _find_fault(registry, champion):
+        return None, f"the champion {champion} cannot serve ({why}): only the best peer counts"
+    if champion.data != version.data:
+        raise GateRefusedError(
+            f"{version} was trained on {version.data}, the champion {champion} on {champion.data}: their figures do "
+            f"not compare. Promote a version of the champion's data: {train_command(champion.data)}, or go back to "
+            f"a champion of {version.data}, if there was one: python ml/promote.py --model {version.name} --rollback "
+            "--reason TEXT")
+    raise GateRefusedError(
+        f"{version} was not compared with the champion {champion}"
+        + (f": {version.tags[NOTE_TAG]}" if NOTE_TAG in version.tags else ", which was none when it was trained")
+        + f". Train again, then promote: {train_command(version.data)}")
+
+
+def _compare(
+    registry: Registry, champion: ModelVersion, version: ModelVersion, errors: WeekErrors,
+) -> tuple[Figure, str] | None:
+    """Give the champion's figure for these weeks and how it was scored, where there is one."""
     if all(champion.tags.get(tag) == version.tags.get(tag) for tag in _SAME_DAYS):
         theirs = registry.read_errors(champion)
         if theirs.has_same_weeks(errors):
@@ -74,12 +103,7 @@ def _figure_of(
                 f"the champion {champion} forecast these weeks in its own training, fitted on the days before them")
     if version.tags.get(NUMBER_TAG) == str(champion.number) and version.tags[COLUMN_TAG]:
         return errors.figure(version.tags[COLUMN_TAG]), version.tags[NOTE_TAG]
-    if why := _find_fault(registry, champion):
-        return None, f"the champion {champion} cannot serve ({why}): only the best peer counts"
-    raise GateRefusedError(
-        f"{version} was not compared with the champion {champion}"
-        + (f": {version.tags[NOTE_TAG]}" if NOTE_TAG in version.tags else ", which was none when it was trained")
-        + ". Train again, then promote: python ml/train.py")
+    return None
 
 
 def _find_fault(registry: Registry, champion: ModelVersion) -> str | None:

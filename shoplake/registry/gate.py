@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shoplake.forecasting.evaluation import WeekErrors
 from shoplake.forecasting.metrics import Figure, bootstrap_ratio
+from shoplake.registry.evaluation import WeekErrors
 
 CONFIDENCE = 0.95
 SEED = 20111202

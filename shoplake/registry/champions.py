@@ -20,9 +20,10 @@ from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.models import REGRESSORS, fit_model
-from shoplake.forecasting.registry import CHAMPION, ModelVersion, Registry
-from shoplake.forecasting.succession import find_champion
 from shoplake.forecasting.training import build_training_rows
+from shoplake.registry.names import CHAMPION
+from shoplake.registry.store import ModelVersion, Registry
+from shoplake.registry.succession import find_champion
 from shoplake.settings import FeatureSettings, MlSettings
 
 # What of the settings determines no fit.
@@ -30,7 +31,7 @@ _NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "runner", "validation
 FEATURES_TAG, PROMOTIONS_TAG = "features", "promotions"
 COLUMN_TAG, NUMBER_TAG, NOTE_TAG = "champion_column", "champion_number", "champion_note"
 
-log = logging.getLogger("shoplake.forecasting.champions")
+log = logging.getLogger("shoplake.registry.champions")
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,26 @@ class Champion:
 
 
 def enter_champions(
-    registry: Registry, names: Sequence[str], history: DemandHistory, first_cutoff: int, settings: MlSettings,
+    registry: Registry, names: Sequence[str], data: str, history: DemandHistory, first_cutoff: int,
+    settings: MlSettings,
 ) -> dict[str, Champion]:
     """Prepare the champion of each model that has one.
 
     Args:
+        data: what the history was read from; a champion of other data cannot take part.
         first_cutoff: the number of days known at the first of the held-out cutoffs.
     """
     found = {name: find_champion(registry, name) for name in names}
-    return {name: _enter(registry, version, history.until(first_cutoff), settings)
+    return {name: _enter(registry, version, data, history.until(first_cutoff), settings)
             for name, version in found.items() if version is not None}
 
 
-def _enter(registry: Registry, version: ModelVersion, known: DemandHistory, settings: MlSettings) -> Champion:
+def _enter(
+    registry: Registry, version: ModelVersion, data: str, known: DemandHistory, settings: MlSettings,
+) -> Champion:
     column = f"{version.name}_{CHAMPION}"
+    if version.data != data:
+        return Champion(version, "", f"the champion {version} was trained on {version.data}, and takes no part")
     if not can_forecast(version):
         return Champion(version, "", f"the champion {version} was trained with features that this code cannot compute")
     spec = features_of(version)

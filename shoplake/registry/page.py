@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from shoplake.forecasting.registry import database_uri, make_database, registry_folder
 from shoplake.processes import HOST
+from shoplake.registry.store import database_uri, make_database, registry_folder
 from shoplake.settings import PROJECT_ROOT, Settings
 
 REQUIREMENTS = PROJECT_ROOT / "docker" / "requirements-mlflow.txt"

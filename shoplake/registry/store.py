@@ -18,20 +18,20 @@ from filelock import FileLock
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.artifact import Artifact, read_artifact
-from shoplake.forecasting.evaluation import WeekErrors, read_week_errors
-from shoplake.forecasting.inputs import hash_file
+from shoplake.forecasting.inputs import hash_file, train_command
 from shoplake.forecasting.names import BANDS
+from shoplake.registry.evaluation import WeekErrors, read_week_errors
+from shoplake.registry.names import CHALLENGER
 from shoplake.settings import FeatureSettings, Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 EXPERIMENT = "demand"
 # Of the lake: one training or promotion writes at a time, into the model folder and the registry.
 MODELS_LOCK = "models"
 ERRORS_FILE = "evaluation/week_errors.parquet"
+DATA_TAG, DATA_VERSION_TAG = "data_name", "data_version"
 # The version's tags that its files are checked against.
 SHA256_TAG = "model_version"
 ERRORS_TAG = "evaluation_sha256"
@@ -60,6 +60,11 @@ class ModelVersion:
     def cutoff(self) -> date:
         """The last day it was trained on."""
         return date.fromisoformat(self.tags["cutoff"])
+
+    @property
+    def data(self) -> str:
+        """What it was trained on: gold.daily_sales, or a file's name."""
+        return self.tags[DATA_TAG]
 
     def __str__(self) -> str:
         return f"{self.name} v{self.number}"
@@ -172,8 +177,8 @@ class Registry:
         with _told(self._address):
             self._client.log_text(run_id, json.dumps(value, indent=1, default=str), path)
 
-    def register(self, name: str, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        """Make the run's model a new version, and the challenger."""
+    def register(self, name: str, run_id: str, tags: Mapping[str, str], is_challenger: bool) -> ModelVersion:
+        """Make the run's model a new version, and the challenger if it is to be the one that is looked at next."""
         from mlflow.exceptions import MlflowException
 
         with _told(self._address):
@@ -184,7 +189,8 @@ class Registry:
                     raise
             made = self._client.create_model_version(
                 name, f"runs:/{run_id}/{model_path(name)}", run_id=run_id, tags=dict(tags))
-            self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
+            if is_challenger:
+                self._client.set_registered_model_alias(name, CHALLENGER, str(made.version))
         return self.find_version(name, int(made.version))
 
     def find_version(self, name: str, number: int) -> ModelVersion:
@@ -249,7 +255,7 @@ class Registry:
     def record_event(self, name: str, at: str, event: Mapping[str, Any]) -> None:
         """Write down who did what to a model, when and why."""
         with _told(self._address):
-            self._client.set_registered_model_tag(name, f"{_EVENT}{at}", json.dumps(event))
+            self._client.set_registered_model_tag(name, f"{_EVENT}{at}", json.dumps(event, ensure_ascii=False))
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give what was done to a model, the oldest first."""
@@ -274,8 +280,8 @@ class Registry:
         return self._read_artifact(version, BANDS, BANDS_TAG, spec) if version.tags.get(BANDS_TAG) else None
 
     def _read_artifact(self, version: ModelVersion, name: str, tag: str, spec: FeatureSettings) -> Artifact:
-        hint = (f"Nothing was changed. Train a new one: python ml/train.py, or go back: "
-                f"python ml/promote.py --model {version.name} --rollback")
+        hint = (f"Nothing was changed. Train a new one: {train_command(version.data)}, or go back: "
+                f"python ml/promote.py --model {version.name} --rollback --reason TEXT")
         with self._fetched(version.run_id, model_path(name)) as folder:
             artifact = read_artifact(folder, spec, hint)
         if artifact.version != version.tags.get(tag):
@@ -295,7 +301,8 @@ class Registry:
             if seen != version.tags.get(ERRORS_TAG):
                 raise ForecastError(
                     f"{ERRORS_FILE} of {version} is not what the training wrote: its sha256 is {seen}, the registry "
-                    f"says {version.tags.get(ERRORS_TAG)}. Nothing was changed. Train again: python ml/train.py")
+                    f"says {version.tags.get(ERRORS_TAG)}. Nothing was changed. Train again: "
+                    f"{train_command(version.data)}")
             return read_week_errors(file)
 
     @contextmanager

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shoplake.errors import ForecastError
-from shoplake.forecasting.registry import CHAMPION, ModelVersion, Registry
+from shoplake.registry.names import CHAMPION, MAX_REASON
+from shoplake.registry.store import ModelVersion, Registry
 
 PROMOTED, ROLLED_BACK, NAMED, REFUSED = "promoted", "rolled back", "named challenger", "refused"
-# MLflow takes 5,000 characters for all that is told of an event.
-MAX_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -61,19 +60,21 @@ def find_champion(registry: Registry, name: str) -> ModelVersion | None:
     return registry.find_version(name, line[-1]) if line else None
 
 
-def find_served(registry: Registry, name: str) -> ModelVersion | None:
-    """Give the champion that serves, if there is one.
+def find_served(registry: Registry, name: str, data: str) -> ModelVersion | None:
+    """Give the champion that serves forecasts of this data, if there is one; one of other data serves no others.
 
     Raises:
         ForecastError: somebody moved the alias past the gate, or took it away.
     """
-    version, line = registry.find_alias(name, CHAMPION), draw_line(registry.events(name))
-    if version is None and not line:
+    version, champion = registry.find_alias(name, CHAMPION), find_champion(registry, name)
+    known = champion or version
+    if known is None or known.data != data:
         return None
-    if version is None or version.number not in line:
+    if version is None or champion is None or version.number != champion.number:
         seen = f"names {version}, which never passed the gate" if version else "is gone"
         raise ForecastError(f"the alias {CHAMPION} of {name} {seen}: it was moved by hand. Put it back with: python "
-                            f"ml/promote.py --model {name} --rollback; or promote: python ml/promote.py --model {name}")
+                            f"ml/promote.py --model {name} --rollback --reason TEXT; or promote: python ml/promote.py "
+                            f"--model {name} --reason TEXT")
     return version
 
 
