@@ -102,7 +102,7 @@ def test_the_page_says_what_the_model_says() -> None:
         row = f"| {days:,} | {read / 1e6:,.0f} | {billed / 1e6:,.0f} | {billed / 2**40 * 6.25 * 365:,.2f} |"
         assert row in text, f"docs/cost.md lacks {row}"
     shop = Shop()
-    for name in ("products", "categories", "customers", "known_customers", "visits", "brands", "selling_windows", "models",
-                 "horizons", "batches", "rules", "changed_days"):
+    for name in ("products", "categories", "customers", "known_customers", "visits", "brands", "selling_windows",
+                 "models", "horizons", "batches", "rules", "changed_days"):
         assert re.search(rf"\| `{name}` \| {getattr(shop, name):,} \|", text), name
     assert replace(shop, history_days=1).rows_of_day("gold.daily_sales") == shop.products
