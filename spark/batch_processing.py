@@ -62,8 +62,8 @@ def run_batch(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     days = list_days(arguments.first, arguments.last)
-    if arguments.ingest_only and (days or not arguments.historical_csv):
-        raise ConfigError("--ingest-only goes with --historical-csv FILE, and without --from and --to")
+    if arguments.ingest_only and (days or arguments.as_of or not arguments.historical_csv):
+        raise ConfigError("--ingest-only goes with --historical-csv FILE, and without --from, --to and --as-of")
     from pyspark.sql import SparkSession
 
     from shoplake.lake.addresses import locate_lake
@@ -80,7 +80,7 @@ def run_batch(arguments: argparse.Namespace) -> int:
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
         built = {} if arguments.ingest_only else build(spark, lake, settings, days)
         if not arguments.ingest_only:
-            built |= take_snapshots(spark, lake, settings, arguments.as_of)
+            built |= take_snapshots(spark, lake, settings, arguments.as_of, is_wanted=bool(days or arguments.as_of))
     finally:
         if own_session:
             spark.stop()
@@ -166,8 +166,14 @@ def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[dat
     return {table: one.result() for table, one in built.items()}
 
 
-def take_snapshots(spark: "SparkSession", lake: "Lake", settings: Settings, as_of: date | None) -> dict[str, list[str]]:
-    """Build the tables that tell what was known at the end of a day; give the days written of each."""
+def take_snapshots(
+    spark: "SparkSession", lake: "Lake", settings: Settings, as_of: date | None, *, is_wanted: bool,
+) -> dict[str, list[str]]:
+    """Build the tables that tell what was known at the end of a day; give the days written of each.
+
+    Args:
+        is_wanted: build them also where nothing came in since they were built.
+    """
     from shoplake.batch.build import SNAPSHOT_BUILDS, build_snapshot, find_as_of
     from shoplake.lake.delta import create_tables
 
@@ -177,7 +183,7 @@ def take_snapshots(spark: "SparkSession", lake: "Lake", settings: Settings, as_o
         LOG.info("one day of events is not over: customers are looked at when the next has begun")
         return {}
     return {snapshot.table.name: [written.isoformat() for written in build_snapshot(
-        spark, lake, snapshot, day, settings.lake.lock_timeout)] for snapshot in SNAPSHOT_BUILDS}
+        spark, lake, snapshot, day, settings.lake.lock_timeout, is_wanted=is_wanted)] for snapshot in SNAPSHOT_BUILDS}
 
 
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:

@@ -100,9 +100,12 @@ def find_as_of(lake: Lake) -> date | None:
 
 
 def build_snapshot(
-    spark: SparkSession, lake: Lake, snapshot: SnapshotBuild, as_of: date, lock_timeout: float,
+    spark: SparkSession, lake: Lake, snapshot: SnapshotBuild, as_of: date, lock_timeout: float, *, is_wanted: bool,
 ) -> set[date]:
     """Replace the table's rows of `as_of`, unless they were made of what the ledger holds now; give the days written.
+
+    Args:
+        is_wanted: replace them in any case.
 
     Raises:
         LockError: another build of this table held its lock for `lock_timeout` seconds.
@@ -110,7 +113,7 @@ def build_snapshot(
     with hold_lock(lake, snapshot.table.name, lock_timeout) as lock:
         version = find_changes(lake, snapshot.table).ledger_version
         is_there = any(file.day == as_of for file in list_files(open_table(lake, snapshot.table), snapshot.table))
-        if is_there and built_ledger_version(lake, snapshot.table) == version:
+        if is_there and not is_wanted and built_ledger_version(lake, snapshot.table) == version:
             return set()
         inputs = [read_days(spark, lake, table, days_of(lake, table, as_of)) for table in snapshot.inputs]
         metadata = {} if version is None else {LEDGER_VERSION: version}
