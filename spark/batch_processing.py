@@ -103,7 +103,10 @@ def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: a
         with open_file(lake, given) as path:
             return {"file": given, **ingest_local(spark, path, lake, settings, source)}
     taken, failed = [], {}
-    for path in find_files(Path(given), source):
+    files, unread = find_files(Path(given), source)
+    if unread:
+        LOG.warning("not read, because they are no tables: %s", ", ".join(path.name for path in unread)[:300])
+    for path in files:
         try:
             taken.append({"file": str(path), **ingest_local(spark, path, lake, settings, source)})
         except SourceError as error:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shoplake.errors import ForecastError, GateRefusedError
-from shoplake.forecasting.inputs import train_command
+from shoplake.forecasting.inputs import GOLD, train_command
 from shoplake.forecasting.metrics import Figure
 from shoplake.forecasting.names import BASELINE_MODELS
 from shoplake.registry.champions import (
@@ -80,12 +80,12 @@ def _figure_of(
         return found
     if why := _find_fault(registry, champion):
         return None, f"the champion {champion} cannot serve ({why}): only the best peer counts"
+    if champion.data != version.data and version.data == GOLD:
+        return None, f"the champion {champion} was trained on {champion.data} and serves no gold: only the peer counts"
     if champion.data != version.data:
         raise GateRefusedError(
             f"{version} was trained on {version.data}, the champion {champion} on {champion.data}: their figures do "
-            f"not compare. Promote a version of the champion's data: {train_command(champion.data)}, or go back to "
-            f"a champion of {version.data}, if there was one: python ml/promote.py --model {version.name} --rollback "
-            "--reason TEXT")
+            f"not compare. Promote a version of the champion's data: {train_command(champion.data)}")
     raise GateRefusedError(
         f"{version} was not compared with the champion {champion}"
         + (f": {version.tags[NOTE_TAG]}" if NOTE_TAG in version.tags else ", which was none when it was trained")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,16 @@ class SourceReader(Iterator[SourceRecord]):
         is_truncated: the compressed file ends in its middle; what could be read is given.
     """
 
-    def __init__(self, path: Path, rows: Callable[[], Iterator[ParsedRecord]], now_ms: int, is_truncated: bool) -> None:
+    def __init__(
+        self, path: Path, rows: Callable[[], Iterator[ParsedRecord]], now_ms: int, is_truncated: bool,
+        unread: Sequence[str] = (),
+    ) -> None:
+        """Read `rows` on the first record; `unread` names files of an archive that hold no records."""
         self.path = path
         self.record_count = 0
         self.bad_lines = 0
         self.is_truncated = is_truncated
+        self._unread = unread
         self._notes: Counter[str] = Counter()
         self._records = self._number(rows(), now_ms)
 
@@ -86,6 +91,8 @@ class SourceReader(Iterator[SourceRecord]):
             yield f"{self.path}: {self.bad_lines} lines cannot be read; they go to quarantine as they are (json_valid)"
         if self.is_truncated:
             yield f"{self.path} is cut off in its middle; what it still holds was read"
+        if self._unread:
+            yield f"{self.path}: not read, because they are no tables: {', '.join(self._unread)[:300]}"
         yield from (f"{self.path}: {count:,} {note}" for note, count in self._notes.items())
 
     def _number(self, rows: Iterator[ParsedRecord], now_ms: int) -> Iterator[SourceRecord]:

@@ -87,22 +87,23 @@ def find_beside(path: Path, source: str) -> list[Path]:
     return found
 
 
-def find_files(folder: Path, source: str) -> list[Path]:
-    """Give the files of events in a folder, in the order of their names; those beside and aside are none.
+def find_files(folder: Path, source: str) -> tuple[list[Path], list[Path]]:
+    """Give the files of events in a folder, in the order of their names, and those that are of no use.
 
     Raises:
-        SourceError: there is none, or a name in it is a link.
+        SourceError: there is no file of events, or a name in it is a link.
     """
     known = _look_up(source)
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     linked = [path.name for path in files if path.is_symlink()]
     if linked:
         raise SourceError(f"{', '.join(linked)[:300]} in {folder} leads elsewhere; put the files themselves there")
-    tables = [path for path in files if path.name.removesuffix(path.suffix) not in (*known.beside, *known.aside)
-              and path.name not in (*known.beside, *known.aside) and path.name.endswith(_TABLES)]
+    others = {name + packing for name in (*known.beside, *known.aside) for packing in _PACKINGS}
+    rest = [path for path in files if path.name not in others]
+    tables = [path for path in rest if path.name.lower().endswith(_TABLES)]
     if not tables:
         raise SourceError(f"{folder} holds no file of the source {source} (names end in {', '.join(_TABLES)})")
-    return tables
+    return tables, [path for path in rest if path not in tables]
 
 
 def open_source(
@@ -133,14 +134,14 @@ def open_source(
     if source == EVENTS and (path.suffix == _PARQUET or events.is_parquet(path)):
         parquet = events.open_parquet(path)
         return SourceReader(path, partial(events.read_parquet_events, path, parquet), now_ms, is_truncated=False)
-    texts, helpers = _open_texts(path, csv_source)
+    texts, helpers, unread = _open_texts(path, csv_source)
     helpers += [_packed(file)[0] for file in (find_beside(path, source) if beside is None else beside)]
 
     def read() -> Iterator[ParsedRecord]:
         for text in texts:
             yield from csv_source.read(text, *helpers)
 
-    return SourceReader(path, read, now_ms, any(text.is_truncated for text in texts))
+    return SourceReader(path, read, now_ms, any(text.is_truncated for text in texts), unread)
 
 
 def _look_up(source: str) -> _CsvSource:
@@ -156,32 +157,32 @@ def _packed(path: Path) -> list[PackedFile]:
         raise unreadable(path, error) from error
 
 
-def _open_texts(path: Path, source: _CsvSource) -> tuple[list[TextFile], list[PackedFile]]:
-    """Give a file's tables of events, inspected, and the files of its archive that go beside them."""
-    files = _packed(path)
-    helpers: list[PackedFile] = []
+def _open_texts(path: Path, source: _CsvSource) -> tuple[list[TextFile], list[PackedFile], list[str]]:
+    """Give a file's tables of events, inspected; of an archive also what goes beside them, and names of no use."""
+    files, helpers, unread = _packed(path), list[PackedFile](), list[str]()
     if any(file.member for file in files):
-        files, helpers = _sort_members(path, {file.name: file for file in files}, source)
+        files, helpers, unread = _sort_members(path, files, source)
     texts = [inspect_text(file) for file in files]
     for text in texts:
         check_header(text.file, text.header, source.columns, source.format)
-    return texts, helpers
+    return texts, helpers, unread
 
 
 def _sort_members(
-    path: Path, members: dict[str, PackedFile], source: _CsvSource,
-) -> tuple[list[PackedFile], list[PackedFile]]:
-    held = ", ".join(members)[:300]
-    if _WORKBOOK in members:
+    path: Path, members: Sequence[PackedFile], source: _CsvSource,
+) -> tuple[list[PackedFile], list[PackedFile], list[str]]:
+    held = ", ".join(str(member.member) for member in members)[:300]
+    if any(member.name == _WORKBOOK for member in members):
         raise SourceError(f"{path} is an Excel workbook; save each of its sheets as a CSV file, one after the other")
-    missing = [name for name in source.beside if name not in members]
+    beside = {member.name: member for member in members if member.name in source.beside}
+    missing = [name for name in source.beside if name not in beside]
     if missing:
         raise SourceError(f"the archive {path} lacks {', '.join(missing)}; it holds {held}")
-    others = (*source.beside, *source.aside)
-    tables = [file for name, file in members.items() if name.endswith(".csv") and name not in others]
+    rest = [member for member in members if member.name not in (*source.beside, *source.aside)]
+    tables = [member for member in rest if member.name.lower().endswith(".csv")]
     if not tables:
         raise SourceError(f"the archive {path} holds no CSV file of events; it holds {held}")
-    return tables, [members[name] for name in source.beside]
+    return tables, [beside[name] for name in source.beside], [str(one.member) for one in rest if one not in tables]
 
 
 @dataclass(frozen=True)

@@ -280,12 +280,19 @@ def test_a_champion_serves_its_own_data_alone(registry: Registry, tmp_path: Path
     assert find_served(registry, "linear", "my sales.csv") is None, "no trouble of a file's"
 
 
-def test_a_champion_of_a_file_names_the_files_training(registry: Registry, tmp_path: Path) -> None:
+def test_a_champion_of_a_file_is_beaten_by_its_own_kind_and_does_not_keep_gold_away(
+    registry: Registry, tmp_path: Path,
+) -> None:
     one = enter_version(registry, tmp_path, draw_errors(1, noisy(0.2)), seed=1, data_name="my sales.csv")
     promote(registry, one, SPEC, WORD)
-    two = enter_version(registry, tmp_path, draw_errors(2, noisy(0.05)), seed=2)
+    other = enter_version(registry, tmp_path, draw_errors(2, noisy(0.05)), seed=2, data_name="other.csv")
     with pytest.raises(GateRefusedError, match=r"python ml/train\.py --data 'my sales.csv'"):
-        look(registry, two, SPEC)
+        look(registry, other, SPEC)
+    of_gold = enter_version(registry, tmp_path, draw_errors(3, noisy(0.05)), seed=3)
+    verdict = promote(registry, of_gold, SPEC, WORD)
+    assert [duel.opponent for duel in verdict.duels] == ["wmixt"]
+    assert verdict.notes[0].startswith("the champion linear v1 was trained on my sales.csv and serves no gold")
+    assert champion_of(registry) == of_gold.number
 
 
 def test_the_longest_reason_of_any_script_fits_a_servers_database(registry: Registry, tmp_path: Path) -> None:

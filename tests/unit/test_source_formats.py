@@ -178,7 +178,7 @@ def test_a_set_lacks_nothing_or_is_refused(put: Any, settings: Settings, tmp_pat
     path = rocket(put, [f"{START_MS},1,view,2,"], [], [])
     assert [file.name for file in find_beside(path, "retailrocket")] == [
         "item_properties_part1.csv", "item_properties_part2.csv"]
-    assert find_files(tmp_path, "retailrocket") == [path]
+    assert find_files(tmp_path, "retailrocket") == ([path], [])
     with pytest.raises(SourceError, match="one file of a set"):
         inspect_file(path, "retailrocket", settings)
     with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -241,10 +241,12 @@ def test_the_tables_of_an_archive_come_in_the_order_of_their_names(settings: Set
     with zipfile.ZipFile(tmp_path / "months.zip", "w") as archive:
         archive.writestr("2019-Nov.csv", f"{EVENTS}\n{GOOD_EVENT.replace('u1', 'november')}\n")
         archive.writestr("2019-Dec.csv", f"{EVENTS}\n{GOOD_EVENT.replace('u1', 'december')}")
+        archive.writestr("late/2019-Dec.csv", f"{EVENTS}\n{GOOD_EVENT.replace('u1', 'of the same name')}")
         archive.writestr("README.txt", "what this is")
     events, reader = read(tmp_path / "months.zip", "events", settings)
-    assert [event["user_id"] for event in events] == ["december", "november"]
-    assert reader.record_count == 2
+    assert [event["user_id"] for event in events] == ["december", "november", "of the same name"]
+    assert reader.record_count == 3
+    assert [warning for warning in reader.warnings() if "README.txt" in warning]
 
 
 def test_bombs_and_ways_out_are_refused(settings: Settings, tmp_path: Path) -> None:
@@ -288,9 +290,11 @@ def test_a_workbook_and_an_archive_without_tables_are_named(settings: Settings, 
 
 
 def test_a_folder_gives_its_files_by_name_and_no_link(put: Any, tmp_path: Path) -> None:
-    for name in ("2019-Nov.csv", "2019-Dec.csv.gz", "notes.txt", ".hidden.csv"):
+    for name in ("2019-NOV.CSV", "2019-Dec.csv.gz", "notes.txt", ".hidden.csv"):
         put(name, "x")
-    assert [path.name for path in find_files(tmp_path, "rees46")] == ["2019-Dec.csv.gz", "2019-Nov.csv"]
+    tables, rest = find_files(tmp_path, "rees46")
+    assert [path.name for path in tables] == ["2019-Dec.csv.gz", "2019-NOV.CSV"]
+    assert [path.name for path in rest] == ["notes.txt"]
     (tmp_path / "away.csv").symlink_to("/etc/passwd")
     with pytest.raises(SourceError, match="leads elsewhere"):
         find_files(tmp_path, "rees46")
