@@ -16,6 +16,7 @@ from shoplake.batch.customer_daily_sales import count_orders
 from shoplake.contract.measures import INTEREST, SALES, count_events
 
 GAP = timedelta(minutes=30)
+_GAP_MICROS = GAP // timedelta(microseconds=1)
 # A program looks at many things and buys nothing: so fast, so evenly, or so long as nobody does.
 BOT_VIEWS = 20
 FASTEST_MS = 3000
@@ -37,14 +38,15 @@ def assign_sessions(events: DataFrame) -> DataFrame:
     """Give the events of visits with `session_date`, `session_key` (the event_id of the first) and `gap_ms`.
 
     In: rows of silver.events, whole days. Out: the same rows but for cancellations. `gap_ms` is the time since the
-    event before in the same visit, NULL for the first. The first and the last day read are not to be trusted.
+    event before in the same visit; NULL for the first, and after half an hour or more, which says nothing of a pace.
+    The first and the last day read are not to be trusted.
     """
     visits = events.filter(F.col("event_type") != "order_cancelled")
     visitor = Window.partitionBy("user_id", "session_id").orderBy("event_time", "event_id")
     of_day = Window.partitionBy("user_id", "session_id", "event_date")
     before = F.lag("event_date").over(visitor)
     pause = F.unix_micros("event_time") - F.unix_micros(F.lag("event_time").over(visitor))
-    has_paused = F.when(F.col("session_id").isNull(), F.col("_pause") >= GAP // timedelta(microseconds=1)).otherwise(
+    has_paused = F.when(F.col("session_id").isNull(), F.col("_pause") >= _GAP_MICROS).otherwise(
         F.date_diff("event_date", "_before") > 1)
     known = visits.withColumns({"_before": before, "_pause": pause})
     begun = known.withColumn("_begins", F.col("_before").isNull() | has_paused)
@@ -55,7 +57,7 @@ def assign_sessions(events: DataFrame) -> DataFrame:
     return cut.withColumn("_first", first).select(
         *events.columns,
         F.col("_first.event_date").alias("session_date"), F.col("_first.event_id").alias("session_key"),
-        F.when(~F.col("_begins"), F.expr("_pause DIV 1000")).alias("gap_ms"))
+        F.when(~F.col("_begins") & (F.col("_pause") < _GAP_MICROS), F.expr("_pause DIV 1000")).alias("gap_ms"))
 
 
 def looks_like_a_program() -> Column:

@@ -41,8 +41,10 @@ class Visit:
         if looks < 20 or self.of_type("order_created"):
             return False
         times = [event["event_time"] for event in self.events]
-        pauses = [(after - before) // timedelta(milliseconds=1)
-                  for before, after in pairwise(times)]
+        pauses = [(after - before) // timedelta(milliseconds=1) for before, after in pairwise(times)
+                  if after - before < _PAUSE]
+        if not pauses:
+            return looks >= 300
         mean = Decimal(sum(pauses)) / len(pauses)
         variance = sum((pause - mean) ** 2 for pause in pauses) / len(pauses)
         return bool(mean < 3000 or variance * 25 < mean * mean or looks >= 300)
