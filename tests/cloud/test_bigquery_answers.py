@@ -325,19 +325,22 @@ def test_personal_columns_get_their_policy_tag(google: Google, monkeypatch: pyte
     """The emulator forgets policy tags; this is what is sent."""
     tag = "projects/p/locations/eu/taxonomies/1/policyTags/2"
     monkeypatch.setenv("SHOPLAKE_GCP__POLICY_TAGS", json.dumps({"personal": tag}))
-    found = {"tableReference": {"projectId": "shoplake-dev", "datasetId": "gold", "tableId": "customer_daily_sales"},
-             "schema": {"fields": bigquery_schema(CUSTOMER_DAILY_SALES)},
-             "timePartitioning": {"type": "DAY", "field": "event_date"}}
-    google.replies = [(200, found)]
+    tables = published_tables()
+    found = {table.name: {
+        "tableReference": dict(zip(("projectId", "datasetId", "tableId"), ("p", *table.name.split(".")), strict=True)),
+        "schema": {"fields": bigquery_schema(table)}} for table in tables}
+    google.replies = [(200, found[CUSTOMER_DAILY_SALES.name])]
     with open_bigquery(load_settings()) as warehouse:
-        for table in published_tables():
-            warehouse._tag(table, bigquery.Table.from_api_repr(found))
+        for table in tables:
+            warehouse._tag(table, bigquery.Table.from_api_repr(found[table.name]))
     sent = [(path.split("?")[0].rsplit("/", 1)[1], field["name"], field["policyTags"]["names"])
             for method, path, body in google.requests if method == "PATCH"
             for field in body["schema"]["fields"] if "policyTags" in field]
-    personal = [column.name for column in CUSTOMER_DAILY_SALES.columns if column.privacy == "personal"]
-    assert sent == [("customer_daily_sales", name, [tag]) for name in personal]
-    assert personal == ["user_id"]
+    assert {(name, column) for name, column, _ in sent} == {
+        (table.name.split(".")[1], column.name) for table in tables for column in table.columns
+        if column.privacy == "personal"}
+    assert {tuple(names) for *_, names in sent} == {(tag,)}
+    assert ("customer_daily_sales", "user_id", [tag]) in sent
 
 
 def test_a_lake_is_needed_only_to_publish(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:

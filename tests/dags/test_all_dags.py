@@ -99,12 +99,12 @@ def test_assets_lead_from_files_to_the_report(dags: dict[str, DAG]) -> None:
 def test_a_promotion_is_of_the_version_that_was_shown_and_for_a_reason(dags: dict[str, DAG]) -> None:
     dag = dags["model_promotion"]
     reason = dag.params.get_param("reason")
+    with pytest.raises(ParamValidationError, match="No value passed"):
+        reason.resolve()  # first: a parameter keeps the value that it once had
     assert reason.resolve("lower error") == "lower error"
     for refused in ("", " \t", "x" * (MAX_REASON + 1)):
         with pytest.raises(ParamValidationError):
             reason.resolve(refused)
-    with pytest.raises(ParamValidationError, match="No value passed"):
-        reason.resolve()
     line = line_of(dag.get_task("promote"))
     assert "--version {{ read(ti.xcom_pull(task_ids='show_verdict')).version }}" in line
     assert line.endswith("--reason {{ quote(params.reason) }}")

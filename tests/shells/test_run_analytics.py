@@ -22,8 +22,8 @@ SHELL = PROJECT_ROOT / "sql" / "run_analytics.py"
 MAIN: Callable[[list[str]], int] = runpy.run_path(str(SHELL))["main"]
 NAMES = [
     "abc_xyz_classes", "basket_size", "category_growth", "category_growth_by_period", "cohort_retention",
-    "daily_revenue", "demand_vs_actual", "forecast_accuracy", "late_and_rejected", "moving_averages",
-    "price_change_effect", "top_selling_products",
+    "conversion_funnel", "customer_rfm", "customer_value", "daily_revenue", "demand_vs_actual", "forecast_accuracy",
+    "late_and_rejected", "moving_averages", "price_change_effect", "top_selling_products",
 ]
 Capture = pytest.CaptureFixture[str]
 
