@@ -97,7 +97,7 @@ def undisturbed(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory)
     kept = copy_lake(lake, folder / "first")
     with pytest.MonkeyPatch.context() as patched:
         wrap_writes(patched, ingest, points.append)
-        row = ingest_batch(more, second, lake, settings)
+        ingest_batch(more, second, lake, settings)
     return Undisturbed(kept, lake_rows(lake), points)
 
 
