@@ -112,7 +112,7 @@ def build_snapshot(
     """
     with hold_lock(lake, snapshot.table.name, lock_timeout) as lock:
         version = find_changes(lake, snapshot.table).ledger_version
-        is_there = any(file.day == as_of for file in list_files(open_table(lake, snapshot.table), snapshot.table))
+        is_there = as_of in days_of(lake, snapshot.table, as_of)
         if is_there and not is_wanted and built_ledger_version(lake, snapshot.table) == version:
             return set()
         inputs = [read_days(spark, lake, table, days_of(lake, table, as_of)) for table in snapshot.inputs]

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from shoplake.contract.events import UNCATEGORISED, utc_text
 from shoplake.sources.columns import Columns
 from shoplake.sources.lines import TextFile, read_rows
-from shoplake.sources.records import ParsedRecord, make_record
+from shoplake.sources.records import SEPARATOR, ParsedRecord, make_record
 
 SOURCE, SOURCE_2 = "online_retail", "online_retail_2"
 # In the order of the cells' meaning, which is the same in both.
@@ -29,7 +29,6 @@ CURRENCY = "GBP"
 # The shop that the file is from; the zone of another shop's settings does not move its invoices.
 TIME_ZONE = ZoneInfo("Europe/London")
 
-_SEPARATOR = "\x1f"
 _DAY_MS = 86_400_000
 # A product's code begins with five digits; POST, DOT, M, BANK CHARGES, gift_… and DCGS… are no products.
 _PRODUCT = re.compile(r"\d{5}.*")
@@ -74,14 +73,14 @@ class _Identities:
         self._repeats: dict[bytes, int] = {}
 
     def next_id(self, cells: Sequence[str]) -> str:
-        digest = hashlib.sha256(_SEPARATOR.join((self._source, *cells)).encode())
+        digest = hashlib.sha256(SEPARATOR.join((self._source, *cells)).encode())
         line = digest.digest()[:16]
         occurrence = 1
         if line in self._once:
             occurrence = self._repeats[line] = self._repeats.get(line, 1) + 1
         else:
             self._once.add(line)
-        digest.update(f"{_SEPARATOR}{occurrence}".encode())
+        digest.update(f"{SEPARATOR}{occurrence}".encode())
         return digest.hexdigest()
 
 

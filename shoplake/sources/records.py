@@ -12,6 +12,8 @@ from shoplake.errors import SourceError
 
 # Key and value must fit into the broker's bound of 1 MiB for a record with its overhead.
 MAX_LINE_BYTES = 1_000_000
+# Between the parts of an identity: no text of the contract holds it.
+SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class ParsedRecord:
     event_ms: int | None
     is_bad: bool = False
     note: str | None = None
+
+
+def identify(source: str, cells: Sequence[str]) -> str:
+    """Give a line's identity: the SHA-256 (hex) of its source and cells, so a line told twice is one event."""
+    return hashlib.sha256(SEPARATOR.join((source, *cells)).encode()).hexdigest()
 
 
 def make_record(event: Mapping[str, Any], event_ms: int | None, note: str | None = None) -> ParsedRecord:

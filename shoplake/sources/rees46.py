@@ -4,7 +4,6 @@ One line is one event of one unit. The money's currency is not told: it is the s
 is the same click told twice, so identity is the SHA-256 of the source and the line's cells.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from typing import Any
 from shoplake.contract.events import UNCATEGORISED, utc_text
 from shoplake.sources.columns import Columns
 from shoplake.sources.lines import TextFile, read_rows
-from shoplake.sources.records import ParsedRecord, make_record
+from shoplake.sources.records import ParsedRecord, identify, make_record
 
 SOURCE = "rees46"
 COLUMNS = ("event_time", "event_type", "product_id", "category_id", "category_code", "brand", "price", "user_id",
@@ -22,7 +21,6 @@ COLUMNS = ("event_time", "event_type", "product_id", "category_id", "category_co
 _EVENT_TYPES = {"view": "product_viewed", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart",
                 "purchase": "order_created"}
 _TIME = re.compile(r"(\d{4})-(\d{2})-(\d{2}) (\d{2}):(\d{2}):(\d{2}) UTC")
-_SEPARATOR = "\x1f"
 
 
 def read_rees46(file: TextFile) -> Iterator[ParsedRecord]:
@@ -40,11 +38,10 @@ def read_rees46(file: TextFile) -> Iterator[ParsedRecord]:
 def _event(cells: Sequence[str]) -> tuple[dict[str, Any], int | None]:
     moment, kind, product, _, category, brand, price, user, session = cells
     event_time, event_ms = _read_time(moment)
-    identity = hashlib.sha256(_SEPARATOR.join((SOURCE, *cells)).encode()).hexdigest()
     return {
         "event_time": event_time, "user_id": user or None, "product_id": product or None,
         "category": category or UNCATEGORISED, "price": price or None, "quantity": "1",
-        "event_type": _EVENT_TYPES.get(kind, kind), "event_id": identity, "session_id": session or None,
+        "event_type": _EVENT_TYPES.get(kind, kind), "event_id": identify(SOURCE, cells), "session_id": session or None,
         "brand": brand or None, "source": SOURCE, "schema_version": 2,
     }, event_ms
 

@@ -215,7 +215,7 @@ def look_at(path: Path, source: str | None = None) -> Looked:
         return Looked(EVENTS, "parquet", "binary", columns, tuple(name for name in columns if name not in FIELD_NAMES))
     files = _packed(path)
     aside = {name for known in _SOURCES.values() for name in (*known.beside, *known.aside)}
-    tables = [file for file in files if file.name.endswith(".csv") and file.name not in aside]
+    tables = [file for file in files if file.name.lower().endswith(".csv") and file.name not in aside]
     text = inspect_text((tables or files)[0])
     found = source or next((name for name, one in _SOURCES.items() if set(one.columns) <= set(text.header)), None)
     known = {*_look_up(found).columns, *(FIELD_NAMES if found == EVENTS else ())} if found else set()

@@ -6,7 +6,6 @@ What is not known at that time is not guessed from later: the category is `uncat
 counts them. An event is one unit; a line that stands there twice is the same event told twice.
 """
 
-import hashlib
 import re
 from array import array
 from bisect import bisect_right
@@ -24,7 +23,7 @@ from shoplake.errors import SourceError
 from shoplake.sources.columns import Columns, check_header
 from shoplake.sources.lines import TextFile, read_rows
 from shoplake.sources.packed import PackedFile, open_bytes
-from shoplake.sources.records import ParsedRecord, make_record
+from shoplake.sources.records import ParsedRecord, identify, make_record
 
 SOURCE = "retailrocket"
 COLUMNS = ("timestamp", "visitorid", "event", "itemid", "transactionid")
@@ -37,7 +36,6 @@ NO_PRICE = "events lie before the first price that is known of their item: they 
 _EVENT_TYPES = {"view": "product_viewed", "addtocart": "add_to_cart", "transaction": "order_created"}
 _MILLISECONDS = re.compile(r"\d{13}")
 _NUMBER = re.compile(r"n(\d+\.\d{3})")
-_SEPARATOR = "\x1f"
 
 
 class Snapshots:
@@ -87,7 +85,7 @@ def _event(cells: Sequence[str], snapshots: dict[str, Snapshots]) -> tuple[dict[
         "event_time": moment if event_ms is None else utc_text(datetime.fromtimestamp(event_ms / 1000, UTC)),
         "user_id": visitor or None, "product_id": item or None, "category": category or UNCATEGORISED,
         "price": price or "0", "quantity": "1", "event_type": _EVENT_TYPES.get(kind, kind),
-        "event_id": hashlib.sha256(_SEPARATOR.join((SOURCE, *cells)).encode()).hexdigest(),
+        "event_id": identify(SOURCE, cells),
         "order_id": transaction or None, "source": SOURCE, "schema_version": 2,
     }, event_ms
 
