@@ -61,7 +61,7 @@ test: setup  ## Run the tests, on two cores
 test-live: setup  ## Run the tests of the standing platform: Airflow, a killed stream, files, a browser (installs Chromium)
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m live
 
-test-nightly: setup  ## Run a backfill on PostgreSQL, compose's services, the DAGs under Composer's own packages, and a quick benchmark
+test-nightly: setup  ## Run a backfill on PostgreSQL, a day twice, compose's services, the DAGs under Composer's own packages, and a quick benchmark
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m nightly
 
 backtest: setup  ## Compare every forecaster by rolling origins, on gold or on DATA=file SOURCE=format
@@ -71,7 +71,7 @@ test-data: setup  ## Run the tests that take the whole real data set through bot
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m slow
 
 test-cloud: setup  ## Run the pipeline in the cloud's profile against emulators of Cloud Storage and BigQuery
-	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m cloud
+	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m cloud -n 2 --dist worksteal
 
 test-faults: setup  ## Kill, cut off, fill up and corrupt everything, under an hour (FAULT_SEED=N repeats one run)
 	@$(WITH_FAULT_SEED) $(WITH_JAVA) "$(VENV)/bin/pytest" tests -m faults -n 2 --dist worksteal

@@ -93,10 +93,10 @@ def compare(flags: argparse.Namespace) -> int:
 
 
 def select_gold() -> dict[str, str]:
-    """Give for each gold table that Spark builds the SELECT of all its columns."""
-    from shoplake.batch.build import GOLD_BUILDS
+    """Give for each gold table that the peers build too the SELECT of all its columns."""
+    from shoplake.contract.tables import CATEGORY_REVENUE, CUSTOMER_DAILY_SALES, DAILY_SALES, DAILY_SALES_SUMMARY
 
-    tables = [build.table for build in GOLD_BUILDS]
+    tables = (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES)
     return {table.name.replace(".", "/"): f"SELECT {', '.join(table.column_names)} FROM {{table}}" for table in tables}
 
 

@@ -59,8 +59,10 @@ def build_with_duckdb(silver: str) -> Iterator[tuple[str, Any]]:
                        "GROUP BY ALL")
     # Growth as NUMERIC has it, to nine decimals and then to six, in whole numbers: no amount passes through a float.
     for name, sql in (
-        ("daily_sales", f"""SELECT event_date, product_id, arg_max(category, (event_time, event_id)) AS category,
-            {measures({**SALES, **INTEREST})} FROM events GROUP BY ALL"""),
+        ("daily_sales", f"""SELECT * EXCLUDE (state), state.category, state.brand, state.last_price FROM (
+            SELECT event_date, product_id, {measures({**SALES, **INTEREST})}, arg_max(
+              {{'category': category, 'brand': brand, 'last_price': price}}, (event_time, event_id)) AS state
+            FROM events GROUP BY ALL)"""),
         ("category_revenue", """SELECT today.*, before.net_amount AS net_amount_week_before,
             CAST(CASE WHEN before.net_amount > 0 THEN sign(today.net_amount - before.net_amount) * (
               ((2000000000 * CAST(abs(today.net_amount - before.net_amount) * 10000 AS HUGEINT)
@@ -68,8 +70,16 @@ def build_with_duckdb(silver: str) -> Iterator[tuple[str, Any]]:
                + 500) // 1000) END AS DECIMAL(28,6)) / 1000000 AS growth
             FROM categories AS today LEFT JOIN categories AS before
             ON before.category = today.category AND before.event_date = today.event_date - 7"""),
-        ("daily_sales_summary", f"""SELECT event_date, {again}, count(*) AS visitor_count, count_if(line_count > 0)
-            AS buyer_count FROM users GROUP BY ALL"""),
+        ("daily_sales_summary", f"""WITH hours AS (
+              SELECT event_date, hour(timezone('Europe/London', event_time)) AS hour, count(*) AS line_count FROM events
+              WHERE event_type = 'order_created' GROUP BY ALL),
+            peaks AS (SELECT event_date, CAST(arg_max(hour, (line_count, -hour)) AS INTEGER) AS peak_hour FROM hours
+              GROUP BY ALL),
+            days AS (SELECT event_date, {again}, count(*) AS visitor_count, count_if(line_count > 0) AS buyer_count
+              FROM users GROUP BY ALL)
+            SELECT days.*, CAST(CAST(CASE WHEN order_count > 0 THEN (2 * CAST(gross_amount * 10000 AS HUGEINT)
+                + order_count) // (2 * order_count) END AS DECIMAL(28,0)) * 0.0001 AS DECIMAL(28,4))
+              AS average_order_amount, peak_hour FROM days LEFT JOIN peaks USING (event_date)"""),
         ("customer_daily_sales", f"SELECT event_date, user_id, is_guest, order_count, {', '.join(LINES)} "
                                  "FROM users WHERE is_guest IS NOT NULL"),
     ):
@@ -81,8 +91,8 @@ def build_with_duckdb(silver: str) -> Iterator[tuple[str, Any]]:
 def build_with_polars(silver: str) -> Iterator[tuple[str, Any]]:
     """Give each table by its name."""
     events = pl.scan_delta(silver).select(
-        "event_date", "user_id", "product_id", "category", "event_type", "event_time", "event_id", "order_id",
-        "is_guest", "is_late", "quantity",
+        "event_date", "user_id", "product_id", "category", "brand", "price", "event_type", "event_time", "event_id",
+        "order_id", "is_guest", "is_late", "quantity",
         amount=(col("price") * col("quantity").cast(pl.Decimal(10, 0))).cast(pl.Decimal(28, 4)),
     ).collect(engine="streaming")
 
@@ -100,7 +110,8 @@ def build_with_polars(silver: str) -> Iterator[tuple[str, Any]]:
     interest = [(col("event_type") == kind).sum().cast(pl.Int64).alias(name)
                 for name, kind in (("view_count", "product_viewed"), ("cart_count", "add_to_cart"))]
     yield "daily_sales", events.group_by("event_date", "product_id").agg(
-        col("category").sort_by("event_time", "event_id").last(), *measures("order_count"), *interest)
+        col("category", "brand", "price").sort_by("event_time", "event_id").last(), *measures("order_count"), *interest,
+    ).rename({"price": "last_price"})
     categories = events.group_by("event_date", "category").agg(measures("order_count"))
     before = categories.select(col("event_date").dt.offset_by("7d"), "category",
                                net_amount_week_before=col("net_amount"))
@@ -116,10 +127,23 @@ def build_with_polars(silver: str) -> Iterator[tuple[str, Any]]:
         col("is_late").sum().cast(pl.Int64).alias("late_count"),
     ).join(orders, on=KEY, how="left").with_columns(col("order_count").fill_null(0))
     counted = ["order_count", *LINES, *INTEREST, "event_count", "late_count"]
-    yield "daily_sales_summary", users.group_by("event_date").agg(
+    hour = col("event_time").dt.convert_time_zone("Europe/London").dt.hour().cast(pl.Int32)
+    peaks = events.filter(col("event_type") == "order_created").group_by("event_date", hour.alias("hour")).len().sort(
+        "event_date", "len", "hour", descending=[False, True, False]).group_by("event_date").agg(
+            col("hour").first().alias("peak_hour"))
+    days = users.group_by("event_date").agg(
         *(col(name).sum() for name in counted), pl.len().cast(pl.Int64).alias("visitor_count"),
         (col("line_count") > 0).sum().cast(pl.Int64).alias("buyer_count"))
+    yield "daily_sales_summary", days.with_columns(average_order_amount=mean_order(days)).join(
+        peaks, on="event_date", how="left")
     yield "customer_daily_sales", users.filter("has_sale").select(*KEY, "is_guest", "order_count", *LINES)
+
+
+def mean_order(rows: pl.DataFrame) -> pl.Series:
+    """Divide gross amounts by orders, halves away from zero."""
+    means = [(2 * int(gross.scaleb(4)) + orders) // (2 * orders) if orders else None
+             for gross, orders in rows.select("gross_amount", "order_count").iter_rows()]
+    return pl.Series("average_order_amount", means, pl.Int64).cast(pl.Decimal(28, 0)).cast(pl.Decimal(28, 4)) / 10_000
 
 
 def growth(rows: pl.DataFrame) -> pl.Series:

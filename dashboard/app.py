@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         st.Page(show_live, title="Live", icon=":material/bolt:", default=True),
         st.Page(show_sales, title="Sales", icon=":material/bar_chart:", url_path="sales"),
         st.Page(show_forecast, title="Forecast", icon=":material/trending_up:", url_path="forecast"),
+        st.Page(show_customers, title="Customers", icon=":material/group:", url_path="customers"),
+        st.Page(show_funnel, title="Funnel", icon=":material/filter_alt:", url_path="funnel"),
+        st.Page(show_products, title="Products", icon=":material/inventory_2:", url_path="products"),
         st.Page(show_quality, title="Quality", icon=":material/verified:", url_path="quality"),
         st.Page(show_runs, title="Pipeline", icon=":material/account_tree:", url_path="pipeline"),
         st.Page(show_question, title="Ask", icon=":material/terminal:", url_path="ask"),
@@ -106,6 +109,31 @@ def show_forecast() -> None:
         show_block(Notice("info", f"No {scope} has a forecast yet; type a name to see what was sold."))
     else:
         keep_fresh(lambda board, now: forecast_page(board, now, scope, name))
+
+
+def show_customers() -> None:
+    """Show the customers page."""
+    from shoplake.dashboards.shop_pages import customers_page
+
+    keep_fresh(customers_page)
+
+
+def show_funnel() -> None:
+    """Show the funnel page."""
+    from shoplake.dashboards.shop_pages import funnel_page
+
+    keep_fresh(funnel_page)
+
+
+def show_products() -> None:
+    """Show the products page, and what goes with all products or one."""
+    import streamlit as st
+
+    from shoplake.dashboards.shop_pages import product_choices, products_page
+
+    product = st.selectbox("What goes with", ["all", *product_choices(st.session_state["board"])], key="goes_with",
+                           accept_new_options=True)
+    keep_fresh(lambda board, now: products_page(board, now, product or "all"))
 
 
 def show_quality() -> None:

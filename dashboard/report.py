@@ -38,13 +38,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from shoplake.dashboards.document import name_document, save_document, write_document
     from shoplake.dashboards.figures import write_time
     from shoplake.dashboards.pages import forecast_page, live_page, quality_page, runs_page, sales_page
+    from shoplake.dashboards.shop_pages import customers_page, funnel_page, products_page
     from shoplake.warehouse import open_warehouse
 
     now = datetime.now(UTC)
     with open_warehouse(settings) as warehouse:
         board = Board(warehouse, settings)
         subject = arguments.run_id or _find_day(board, now)
-        pages = [build(board, now) for build in (sales_page, forecast_page, quality_page, live_page, runs_page)]
+        pages = [build(board, now) for build in (
+            sales_page, forecast_page, customers_page, funnel_page, products_page, quality_page, live_page, runs_page)]
     origin = f"Written {write_time(now)} from the profile {settings.profile}"
     file = arguments.out or settings.report_path / name_document(subject)
     save_document(file, write_document(f"shoplake report: {subject}", origin, pages))

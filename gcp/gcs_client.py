@@ -2,7 +2,7 @@
 
 list: the objects whose addresses begin so.
 upload: a file, resumably when it is large; it replaces nothing but the generation that is named.
-export: a table of the lake, whole or some of its days, as one Parquet file here or in a bucket.
+export: a table of the lake, whole or some of its days, now or as it was, as one Parquet file here or in a bucket.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     taken.add_argument("target", metavar="FILE|gs://BUCKET/NAME", help="what is there is not replaced")
     taken.add_argument("--from", dest="first", type=date.fromisoformat, metavar="D", help="first day (inclusive)")
     taken.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day (inclusive)")
+    taken.add_argument("--version", type=int, metavar="N", help="as the table's version N was (default: the newest)")
+    taken.add_argument("--at", type=datetime.fromisoformat, metavar="TIME",
+                       help="as it was at this time, ISO 8601 with an offset")
     taken.set_defaults(run=export)
     return parser.parse_args(argv)
 
@@ -123,11 +126,11 @@ def send(lake: "Lake", file: Path, address: str, replaces: int) -> tuple[dict[st
 
 
 def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> tuple[dict[str, Any], str]:
-    """Write a table's newest rows to one Parquet file, whole or for the days asked for."""
+    """Write a table's rows, as they are or once were, to one Parquet file, whole or for the days asked for."""
     from shoplake.contract.tables import find_table
     from shoplake.errors import ContractError
     from shoplake.lake.addresses import BUCKETS
-    from shoplake.lake.arrow import table_exists
+    from shoplake.lake.arrow import find_version, table_exists
     from shoplake.lake.buckets import NEW
     from shoplake.lake.export import export_days
 
@@ -140,14 +143,17 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
         check_address(arguments.target, settings)
     if not table_exists(lake, table):
         raise ContractError(f"the table {table.name} does not exist yet in {lake.root}")
+    if arguments.at and arguments.at.tzinfo is None:
+        raise ConfigError(f"--at {arguments.at.isoformat()} has no offset; write it like 2026-10-13T12:00:00+00:00")
+    version = find_version(lake, table, arguments.version, arguments.at)
     with tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder:
         file = Path(folder) / "rows.parquet"
-        rows = export_days(lake, table, None, days, file)
+        rows = export_days(lake, table, version, days, file)
         if is_remote:
             send(lake, file, arguments.target, NEW)
         else:
             os.link(file, arguments.target)
-    result = {"table": table.name, "file": arguments.target, "rows": rows}
+    result = {"table": table.name, "version": version, "file": arguments.target, "rows": rows}
     return result, f"{table.name}: {rows:,} rows in {arguments.target}"
 
 

@@ -7,7 +7,6 @@ Run it with spark-submit.
 import argparse
 import logging
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,9 @@ from shoplake.settings import PROFILES, Settings, load_settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from shoplake.batch.build import GoldBuild
     from shoplake.lake.addresses import Lake
 
 LOG = logging.getLogger("shoplake.batch")
-# Planning and committing a table's few days leaves a core idle: two tables side by side take a third less time.
-TABLES_AT_ONCE = 2
 # What is told of a file, by the ledger's columns.
 COUNTS = {"records": "bronze_count", "silver": "silver_count", "duplicates": "duplicate_count",
           "quarantine": "quarantine_count"}
@@ -46,6 +42,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", dest="last", type=date.fromisoformat, metavar="D", help="last day to build (inclusive)")
     parser.add_argument("--as-of", type=date.fromisoformat, metavar="D",
                         help="day at whose end customers are looked at (default: the day before the newest)")
+    parser.add_argument("--table", action="append", dest="tables", metavar="TABLE",
+                        help="build this table only, such as gold.sessions; may be given several times (default: all)")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(argv)
@@ -62,10 +60,11 @@ def run_batch(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     days = list_days(arguments.first, arguments.last)
-    if arguments.ingest_only and (days or arguments.as_of or not arguments.historical_csv):
-        raise ConfigError("--ingest-only goes with --historical-csv FILE, and without --from, --to and --as-of")
+    if arguments.ingest_only and (days or arguments.as_of or arguments.tables or not arguments.historical_csv):
+        raise ConfigError("--ingest-only goes with --historical-csv FILE, without --from, --to, --as-of and --table")
     from pyspark.sql import SparkSession
 
+    from shoplake.batch.job import build_tables, choose_tables
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.streaming.ingest import INGEST_TABLES
@@ -78,9 +77,9 @@ def run_batch(arguments: argparse.Namespace) -> int:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
-        built = {} if arguments.ingest_only else build(spark, lake, settings, days)
+        built = {}
         if not arguments.ingest_only:
-            built |= take_snapshots(spark, lake, settings, arguments.as_of, is_wanted=bool(days or arguments.as_of))
+            built = build_tables(spark, lake, settings, choose_tables(arguments.tables), days, arguments.as_of)
     finally:
         if own_session:
             spark.stop()
@@ -145,50 +144,6 @@ def ingest_local(
             "is_truncated": records.is_truncated, **totals}
 
 
-def build(spark: "SparkSession", lake: "Lake", settings: Settings, days: set[date] | None) -> dict[str, list[str]]:
-    """Build every gold table; give the days written of each. One that fails undoes no other; the next run builds it."""
-    from shoplake.batch.build import GOLD_BUILDS, build_gold_table
-    from shoplake.lake.delta import create_tables
-
-    create_tables(lake, [gold.table for gold in GOLD_BUILDS], settings.shop)
-
-    def build_one(gold: "GoldBuild") -> list[str]:
-        written = build_gold_table(spark, lake, gold, settings.lake.lock_timeout, days)
-        LOG.info("%s: %d days written", gold.table.name, len(written))
-        return [day.isoformat() for day in sorted(written)]
-
-    with ThreadPoolExecutor(TABLES_AT_ONCE) as workers:
-        built = {gold.table.name: workers.submit(build_one, gold) for gold in GOLD_BUILDS}
-        try:
-            failed = {table: error for table, one in built.items() if (error := one.exception())}
-        except KeyboardInterrupt:
-            workers.shutdown(wait=False, cancel_futures=True)
-            raise
-    for table, error in failed.items():
-        LOG.error("%s was not built: %s: %s", table, type(error).__name__, error)
-    return {table: one.result() for table, one in built.items()}
-
-
-def take_snapshots(
-    spark: "SparkSession", lake: "Lake", settings: Settings, as_of: date | None, *, is_wanted: bool,
-) -> dict[str, list[str]]:
-    """Build the tables that tell what was known at the end of a day; give the days written of each.
-
-    Args:
-        is_wanted: build them also where nothing came in since they were built.
-    """
-    from shoplake.batch.build import SNAPSHOT_BUILDS, build_snapshot, find_as_of
-    from shoplake.lake.delta import create_tables
-
-    create_tables(lake, [snapshot.table for snapshot in SNAPSHOT_BUILDS], settings.shop)
-    day = as_of or find_as_of(lake)
-    if day is None:
-        LOG.info("one day of events is not over: customers are looked at when the next has begun")
-        return {}
-    return {snapshot.table.name: [written.isoformat() for written in build_snapshot(
-        spark, lake, snapshot, day, settings.lake.lock_timeout, is_wanted=is_wanted)] for snapshot in SNAPSHOT_BUILDS}
-
-
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
     """Write daily_sales.parquet beside the lake, for tools that take a file."""
     from shoplake.contract.tables import DAILY_SALES
@@ -201,12 +156,15 @@ def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
 
 def describe(report: dict[str, Any]) -> str:
     """Say in words what was done."""
+    from shoplake.batch.job import WHOLE
+
     lines = []
     if report["ingested"]:
         file = report["ingested"]
         lines.append(f"{file['file']}: {file['records']:,} new records -> {file['silver']:,} silver, "
                      f"{file['duplicates']:,} duplicates, {file['quarantine']:,} quarantined")
-    lines += [f"{table}: {len(days):,} days written" for table, days in report["built"].items()]
+    lines += [f"{table}: {'replaced whole' if days == [WHOLE] else f'{len(days):,} days written'}"
+              for table, days in report["built"].items()]
     if report["exported"]:
         lines.append(f"{report['exported']['file']}: {report['exported']['rows']:,} rows")
     else:

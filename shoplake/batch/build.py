@@ -8,21 +8,30 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
-from shoplake.batch import category_revenue, sessions
+from shoplake.batch import category_revenue, product_performance, product_recommendations, sessions
 from shoplake.batch.category_revenue import build_category_revenue
 from shoplake.batch.conversion_funnel import build_conversion_funnel
 from shoplake.batch.customer_daily_sales import build_customer_daily_sales
 from shoplake.batch.customer_metrics import build_customer_metrics
+from shoplake.batch.customer_segments import build_customer_segments
 from shoplake.batch.daily_sales import build_daily_sales
 from shoplake.batch.daily_sales_summary import build_daily_sales_summary
+from shoplake.batch.product_performance import build_product_performance
+from shoplake.batch.product_recommendations import build_product_recommendations
+from shoplake.batch.products_dim import build_products_dim
 from shoplake.contract.tables import (
     CATEGORY_REVENUE,
     CONVERSION_FUNNEL,
     CUSTOMER_DAILY_SALES,
     CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
     DAILY_SALES,
     DAILY_SALES_SUMMARY,
+    PRODUCT_PERFORMANCE,
+    PRODUCT_RECOMMENDATIONS,
+    PRODUCTS_DIM,
     SESSIONS,
     SILVER_EVENTS,
     Table,
@@ -30,14 +39,17 @@ from shoplake.contract.tables import (
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import open_table
 from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version, find_changes
-from shoplake.lake.delta import days_predicate, read_days, replace_days
+from shoplake.lake.delta import days_predicate, read_days, replace_days, shop_time_zone
 from shoplake.lake.locks import hold_lock
 from shoplake.lake.partitions import list_files
 
 
 @dataclass(frozen=True)
 class GoldBuild:
-    """How a gold table comes from silver: which days a change touches, and which days they are read from."""
+    """How a gold table comes from silver: which days a change touches, and which days they are read from.
+
+    `build` takes rows of silver.events with `shop_hour`, the hour of the shop's day.
+    """
 
     table: Table
     build: Callable[[DataFrame], DataFrame]
@@ -74,7 +86,8 @@ def build_gold_table(
         days = gold.days_to_build(changed) & (changes.all_dates | changed)
         if not days:
             return set()
-        events = read_days(spark, lake, SILVER_EVENTS, gold.days_to_read(days))
+        events = read_days(spark, lake, SILVER_EVENTS, gold.days_to_read(days)).withColumn(
+            "shop_hour", F.hour(F.from_utc_timestamp("event_time", shop_time_zone(lake))))
         rows = gold.build(events).filter(days_predicate(gold.table, sorted(days)))
         metadata = {} if version is None else {LEDGER_VERSION: version}
         replace_days(rows, lake, gold.table, sorted(days), metadata, lock)
@@ -83,14 +96,26 @@ def build_gold_table(
 
 @dataclass(frozen=True)
 class SnapshotBuild:
-    """How a gold table of whole days' knowledge comes from other tables of gold, which are read up to that day."""
+    """How a table of what was known at the end of a day comes from others, which are read up to that day.
+
+    Attributes:
+        days_back: how many days of the inputs are read; None for all.
+    """
 
     table: Table
     inputs: tuple[Table, ...]
     build: Callable[..., DataFrame]
+    days_back: int | None = None
 
 
-SNAPSHOT_BUILDS = (SnapshotBuild(CUSTOMER_METRICS, (CUSTOMER_DAILY_SALES, SESSIONS), build_customer_metrics),)
+# In the order in which they need each other.
+SNAPSHOT_BUILDS = (
+    SnapshotBuild(CUSTOMER_METRICS, (CUSTOMER_DAILY_SALES, SESSIONS), build_customer_metrics),
+    SnapshotBuild(CUSTOMER_SEGMENTS, (CUSTOMER_METRICS,), build_customer_segments, 1),
+    SnapshotBuild(PRODUCT_PERFORMANCE, (DAILY_SALES,), build_product_performance, product_performance.DAYS_BACK),
+    SnapshotBuild(PRODUCT_RECOMMENDATIONS, (SILVER_EVENTS,), build_product_recommendations,
+                  product_recommendations.DAYS_BACK),
+)
 
 
 def find_as_of(lake: Lake) -> date | None:
@@ -115,13 +140,33 @@ def build_snapshot(
         is_there = as_of in days_of(lake, snapshot.table, as_of)
         if is_there and not is_wanted and built_ledger_version(lake, snapshot.table) == version:
             return set()
-        inputs = [read_days(spark, lake, table, days_of(lake, table, as_of)) for table in snapshot.inputs]
+        first = date.min if snapshot.days_back is None else as_of - timedelta(days=snapshot.days_back - 1)
+        inputs = [read_days(spark, lake, table, days_of(lake, table, as_of, first)) for table in snapshot.inputs]
         metadata = {} if version is None else {LEDGER_VERSION: version}
         replace_days(snapshot.build(*inputs, as_of), lake, snapshot.table, [as_of], metadata, lock)
         return {as_of}
 
 
-def days_of(lake: Lake, table: Table, last: date) -> set[date]:
-    """Give the days of a partitioned table up to the last one that is wanted."""
+def days_of(lake: Lake, table: Table, last: date, first: date = date.min) -> set[date]:
+    """Give the days of a partitioned table from the first to the last one that is wanted."""
     files = list_files(open_table(lake, table), table)
-    return {file.day for file in files if file.day is not None and file.day <= last}
+    return {file.day for file in files if file.day is not None and first <= file.day <= last}
+
+
+def build_dimension(spark: SparkSession, lake: Lake, lock_timeout: float, *, is_wanted: bool) -> bool:
+    """Replace silver.products_dim, unless it was made of what the ledger holds now; tell whether it was.
+
+    Args:
+        is_wanted: replace it in any case.
+
+    Raises:
+        LockError: another build of this table held its lock for `lock_timeout` seconds.
+    """
+    with hold_lock(lake, PRODUCTS_DIM.name, lock_timeout) as lock:
+        version = find_changes(lake, PRODUCTS_DIM).ledger_version
+        if not is_wanted and built_ledger_version(lake, PRODUCTS_DIM) == version:
+            return False
+        sales = read_days(spark, lake, DAILY_SALES, days_of(lake, DAILY_SALES, date.max))
+        metadata = {} if version is None else {LEDGER_VERSION: version}
+        replace_days(build_products_dim(sales), lake, PRODUCTS_DIM, (), metadata, lock)
+        return True

@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.measures import SALES
-from shoplake.contract.tables import AMOUNT, GROWTH
+from shoplake.contract.tables import AMOUNT, RATE
 
 WEEK = timedelta(days=7)
 
@@ -37,6 +37,6 @@ def build_category_revenue(events: DataFrame) -> DataFrame:
     )
     growth = F.expr(
         "CASE WHEN net_amount_week_before > 0 THEN "
-        f"CAST(ROUND(ROUND((net_amount - net_amount_week_before) / net_amount_week_before, 9), 6) AS {GROWTH}) END"
+        f"CAST(ROUND(ROUND((net_amount - net_amount_week_before) / net_amount_week_before, 9), 6) AS {RATE}) END"
     )
     return days.join(before, on=["event_date", "category"], how="left").withColumn("net_growth_week", growth)

@@ -3,6 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from shoplake.batch.ratios import divide
 from shoplake.batch.sessions import assign_sessions, looks_like_a_program
 from shoplake.contract.events import UNBRANDED
 from shoplake.contract.tables import RATE
@@ -29,12 +30,11 @@ def build_conversion_funnel(events: DataFrame) -> DataFrame:
         F.percentile(_seconds_to_order(), F.lit(0.5)).alias("median_seconds_to_order"),
     )
     return counted.withColumns({
-        "cart_rate": _rate("cart_sessions", "view_sessions"), "order_rate": _rate("order_sessions", "cart_sessions"),
-        "conversion_rate": _rate("order_sessions", "view_sessions"),
-        "human_conversion_rate": _rate("human_order_sessions", "human_view_sessions"),
-        "view_drop_off": (1 - _rate("cart_sessions", "view_sessions")).cast(RATE),
-        "cart_drop_off": (1 - _rate("order_sessions", "cart_sessions")).cast(RATE),
-    })
+        "cart_rate": divide("cart_sessions", "view_sessions"), "order_rate": divide("order_sessions", "cart_sessions"),
+        "conversion_rate": divide("order_sessions", "view_sessions"),
+        "human_conversion_rate": divide("human_order_sessions", "human_view_sessions"),
+    }).withColumns({name: (1 - F.col(rate)).cast(RATE)
+                    for name, rate in (("view_drop_off", "cart_rate"), ("cart_drop_off", "order_rate"))})
 
 
 def _took(step: str) -> Column:
@@ -46,8 +46,3 @@ def _seconds_to_order() -> Column:
     """The seconds from the first look to the first order, cut; NULL without both in this order."""
     micros = F.unix_micros("_order") - F.unix_micros("_view")
     return F.when(F.col("_order") >= F.col("_view"), F.floor(micros / 1_000_000))
-
-
-def _rate(part: str, whole: str) -> Column:
-    return F.when(F.col(whole) > 0, F.round(F.col(part).cast("decimal(19,0)") / F.col(whole).cast("decimal(19,0)"), 6)
-                  ).cast(RATE)

@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, StructField, StructType
 
 from shoplake.batch.lifetime_value import BgNbd, GammaGamma, fit_bg_nbd, fit_gamma_gamma
-from shoplake.contract.tables import AMOUNT, RATE
+from shoplake.batch.ratios import divide
+from shoplake.contract.tables import AMOUNT
 
 DAYS_AHEAD = 90
 _EXPECTED = ("churn_risk", "expected_purchases_90d", "expected_purchase_amount", "predicted_amount_90d")
@@ -52,10 +53,8 @@ def _sum_orders(known: DataFrame, as_of: date) -> DataFrame:
         "recency_days": F.date_diff(F.lit(as_of), "last_order_date"),
         "tenure_days": F.date_diff(F.lit(as_of), "first_order_date"),
     }).withColumns({
-        "average_order_amount": F.when(F.col("order_count") > 0, F.round(
-            F.col("gross_amount") / F.col("order_count").cast("decimal(19,0)"), 4)).cast(AMOUNT),
-        "orders_per_30_days": F.round(
-            30 * F.col("order_count").cast("decimal(19,0)") / (F.col("tenure_days") + 1), 6).cast(RATE)})
+        "average_order_amount": divide("gross_amount", "order_count", AMOUNT),
+        "orders_per_30_days": divide(30 * F.col("order_count"), F.col("tenure_days") + 1)})
 
 
 def _score(customers: DataFrame) -> DataFrame:
@@ -72,10 +71,9 @@ def _score(customers: DataFrame) -> DataFrame:
 
 def _sum_visits(sessions: DataFrame, as_of: date) -> DataFrame:
     human = sessions.filter((F.col("session_date") <= F.lit(as_of)) & ~F.col("is_bot"))
-    visits = F.count("*").cast("decimal(19,0)")
     return human.groupBy("user_id").agg(
         F.count("*").alias("session_count"),
-        *(F.round(F.sum(name).cast("decimal(19,0)") / visits, 6).cast(RATE).alias(to)
+        *(divide(F.sum(name), F.count("*")).alias(to)
           for name, to in (("event_count", "events_per_session"), ("duration_seconds", "mean_session_seconds"))))
 
 

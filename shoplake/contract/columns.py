@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+AMOUNT = "DECIMAL(28,4)"
+RATE = "DECIMAL(28,6)"
+
 Privacy = Literal["public", "internal", "personal", "secret"]
 
 
@@ -22,3 +25,4 @@ class Column:
 
 
 PRODUCT_ID = Column("product_id", "STRING", "The product", privacy="public")
+EVENT_DATE = Column("event_date", "DATE", "The shop's day", privacy="public")

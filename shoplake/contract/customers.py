@@ -1,8 +1,7 @@
 """The tables of customers, as each day of the shop knew them."""
 
-from shoplake.contract.columns import Column
+from shoplake.contract.columns import AMOUNT, RATE, Column
 from shoplake.contract.relations import Table
-from shoplake.contract.visits import AMOUNT, RATE
 
 
 def _expected(name: str, text: str) -> Column:
@@ -42,4 +41,19 @@ CUSTOMER_METRICS = Table(
      _expected("predicted_amount_90d", "Their product: the customer's value of the next 90 days, not discounted")),
     partition_by="as_of_date", cluster_by=("user_id",), served=True,
     writer="spark/batch_processing.py", inputs=("gold.customer_daily_sales", "gold.sessions"),
+)
+
+CUSTOMER_SEGMENTS = Table(
+    "gold.customer_segments", "The group of alike customers that each one belonged to at the end of a day",
+    "as_of_date, user_id", ("as_of_date", "user_id"),
+    (Column("as_of_date", "DATE", "The day of gold.customer_metrics that it was made of"),
+     Column("user_id", "STRING", "Who ordered or cancelled with an account", privacy="personal"),
+     Column("segment", "STRING", "champions, loyal, promising, at_risk, hibernating or lost: K-means by recency_days, "
+            "order_count and net_amount, named by where the group's centre is; NULL without an order, and where fewer "
+            "than 50 customers have one", nullable=True),
+     Column("segment_count", "INT", "How many groups there were; the number with the highest silhouette of 3 to 6",
+            nullable=True),
+     Column("silhouette", "DOUBLE", "How well the groups stand apart, from -1 to 1", nullable=True)),
+    partition_by="as_of_date", cluster_by=("segment", "user_id"), served=True,
+    writer="spark/batch_processing.py", inputs=("gold.customer_metrics",),
 )

@@ -3,26 +3,31 @@
 Names are `layer.table`; a layer is a BigQuery dataset and a folder of the lake.
 """
 
-from dataclasses import replace
-
-from shoplake.contract.columns import PRODUCT_ID, Column
+from shoplake.contract.columns import AMOUNT as AMOUNT
+from shoplake.contract.columns import EVENT_DATE, PRODUCT_ID, Column
+from shoplake.contract.columns import RATE as RATE
 
 # The redundant names say that readers import them from here.
 from shoplake.contract.customers import CUSTOMER_METRICS as CUSTOMER_METRICS
+from shoplake.contract.customers import CUSTOMER_SEGMENTS as CUSTOMER_SEGMENTS
 from shoplake.contract.events import FIELDS
 from shoplake.contract.forecasts import BACKTEST_METRICS as BACKTEST_METRICS
 from shoplake.contract.forecasts import DEMAND_PREDICTIONS as DEMAND_PREDICTIONS
 from shoplake.contract.forecasts import DEMAND_TOTALS as DEMAND_TOTALS
 from shoplake.contract.forecasts import FORECAST_ACCURACY as FORECAST_ACCURACY
+from shoplake.contract.products import PRODUCT_PERFORMANCE as PRODUCT_PERFORMANCE
+from shoplake.contract.products import PRODUCT_RECOMMENDATIONS as PRODUCT_RECOMMENDATIONS
+from shoplake.contract.products import PRODUCTS_DIM as PRODUCTS_DIM
 from shoplake.contract.relations import Table as Table
 from shoplake.contract.relations import View as View
-from shoplake.contract.visits import AMOUNT as AMOUNT
+from shoplake.contract.sales import CATEGORY_REVENUE as CATEGORY_REVENUE
+from shoplake.contract.sales import CUSTOMER_DAILY_SALES as CUSTOMER_DAILY_SALES
+from shoplake.contract.sales import DAILY_SALES as DAILY_SALES
+from shoplake.contract.sales import DAILY_SALES_SUMMARY as DAILY_SALES_SUMMARY
+from shoplake.contract.sales import SALES_MEASURES
 from shoplake.contract.visits import CONVERSION_FUNNEL as CONVERSION_FUNNEL
-from shoplake.contract.visits import RATE as RATE
 from shoplake.contract.visits import SESSIONS as SESSIONS
 from shoplake.errors import ConfigError
-
-GROWTH = RATE
 
 _COORDINATES = (
     Column("origin", "STRING", "Kafka's topic id, or the SHA-256 of a file"),
@@ -49,20 +54,6 @@ _KEPT = (
     ("kept_offset", "BIGINT", "Offset of the copy that was kept"),
 )
 
-SALES_MEASURES = (
-    Column("order_count", "BIGINT", "order_created events", privacy="public"),
-    Column("units", "BIGINT", "Units ordered: the demand", privacy="public"),
-    Column("gross_amount", AMOUNT, "Price x quantity of order_created", privacy="public"),
-    Column("cancelled_units", "BIGINT", "Units of order_cancelled, booked on the cancellation's own day",
-           privacy="public"),
-    Column("cancelled_amount", AMOUNT, "Price x quantity of order_cancelled, positive", privacy="public"),
-    Column("net_amount", AMOUNT, "gross_amount - cancelled_amount", privacy="public"),
-)
-_INTEREST_MEASURES = (
-    Column("view_count", "BIGINT", "product_viewed events", privacy="public"),
-    Column("cart_count", "BIGINT", "add_to_cart events", privacy="public"),
-)
-_EVENT_DATE = Column("event_date", "DATE", "The shop's day", privacy="public")
 _WINDOW = (
     Column("window_date", "DATE", "UTC date of window_start", privacy="public"),
     Column("window_start", "TIMESTAMP", "Start of the window, UTC, inclusive", privacy="public"),
@@ -79,7 +70,7 @@ BRONZE_EVENTS = Table(
 )
 SILVER_EVENTS = Table(
     "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
-    (_EVENT_DATE, *(field.column() for field in FIELDS), *_INGEST,
+    (EVENT_DATE, *(field.column() for field in FIELDS), *_INGEST,
      Column("is_late", "BOOLEAN", "ingest_time - event_time is more than quality.late_after"),
      Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH),
     partition_by="event_date", cluster_by=("product_id", "category"),
@@ -89,7 +80,7 @@ SILVER_EVENTS = Table(
 SILVER_DUPLICATES = Table(
     "silver.duplicates", "Later copies of an event: where they lie, and where the copy that was kept lies", "record",
     ("origin", "partition", "offset"),
-    (*_COORDINATES, _EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day"),
+    (*_COORDINATES, EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day"),
      *(Column(*kept) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
@@ -118,55 +109,6 @@ CATEGORY_REVENUE_1H = Table(
     (*_WINDOW, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES),
     partition_by="window_date", cluster_by=("category",), served=True,
     writer="spark/streaming_pipeline.py", inputs=("silver.events",),
-)
-DAILY_SALES = Table(
-    "gold.daily_sales", "Sales and interest of each product on each day that it has an event",
-    "event_date, product_id", ("event_date", "product_id"),
-    (_EVENT_DATE, PRODUCT_ID,
-     Column("category", "STRING", "The product's last category of that day, by event_time, event_id", privacy="public"),
-     *SALES_MEASURES, *_INTEREST_MEASURES),
-    partition_by="event_date", cluster_by=("product_id", "category"), served=True,
-    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
-    readers=("ml/feature_engineering.py", "ml/train.py", "ml/inference.py", "ml/accuracy.py"),
-)
-CATEGORY_REVENUE = Table(
-    "gold.category_revenue", "Sales of each category on each day, with growth over the same day a week before",
-    "event_date, category", ("event_date", "category"),
-    (_EVENT_DATE, Column("category", "STRING", "The events' own category", privacy="public"), *SALES_MEASURES,
-     Column("net_amount_week_before", AMOUNT, "net_amount seven days before", nullable=True, privacy="public"),
-     Column("net_growth_week", GROWTH,
-            "(net_amount - net_amount_week_before) / net_amount_week_before as NUMERIC, to 6 decimals; NULL unless "
-            "that base is above 0", nullable=True, privacy="public")),
-    partition_by="event_date", cluster_by=("category",), served=True,
-    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
-)
-_ORDER_MEASURES = (
-    Column("order_count", "BIGINT",
-           "Distinct orders: a user's order_id; lines without one are one order where user and moment are the same",
-           privacy="public"),
-    Column("line_count", "BIGINT", "order_created events: what gold.daily_sales counts as order_count",
-           privacy="public"),
-    *SALES_MEASURES[1:],
-)
-DAILY_SALES_SUMMARY = Table(
-    "gold.daily_sales_summary", "What the shop sold on each day that it has an event, and how many came and bought",
-    "event_date", ("event_date",),
-    (_EVENT_DATE, *_ORDER_MEASURES, *_INTEREST_MEASURES,
-     Column("event_count", "BIGINT", "Valid events of any type", privacy="public"),
-     Column("late_count", "BIGINT", "Events marked late", privacy="public"),
-     Column("visitor_count", "BIGINT", "Distinct users with an event", privacy="public"),
-     Column("buyer_count", "BIGINT", "Distinct users with an order", privacy="public")),
-    partition_by="event_date", served=True,
-    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
-)
-CUSTOMER_DAILY_SALES = Table(
-    "gold.customer_daily_sales", "What each user ordered and cancelled on each day that they did either",
-    "event_date, user_id", ("event_date", "user_id"),
-    (_EVENT_DATE, Column("user_id", "STRING", "Who bought", privacy="personal"),
-     Column("is_guest", "BOOLEAN", "All of it was bought without a customer account"),
-     *(replace(column, privacy="internal") for column in _ORDER_MEASURES)),
-    partition_by="event_date", cluster_by=("user_id",), served=True,
-    writer="spark/batch_processing.py", inputs=("silver.events", "ops.ledger"),
 )
 LEDGER = Table(
     "ops.ledger", "What each micro-batch took in and where its rows went; written last, so it is the commit mark",
@@ -226,8 +168,8 @@ FILES = Table(
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
     DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, SESSIONS,
-    CONVERSION_FUNNEL, CUSTOMER_METRICS, DEMAND_PREDICTIONS,
-    DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
+    CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCTS_DIM, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS,
+    DEMAND_PREDICTIONS, DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
 )
 
 QUARANTINE_COUNTS = View(

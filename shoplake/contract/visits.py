@@ -1,10 +1,7 @@
 """The tables of visits: what shoppers did from one coming to the next, and how far they went."""
 
-from shoplake.contract.columns import Column
+from shoplake.contract.columns import AMOUNT, RATE, Column
 from shoplake.contract.relations import Table
-
-AMOUNT = "DECIMAL(28,4)"
-RATE = "DECIMAL(28,6)"
 
 SESSIONS = Table(
     "gold.sessions", "Visits: what a user did under one session_id, or without one with less than 30 minutes between",

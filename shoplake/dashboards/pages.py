@@ -3,7 +3,6 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +12,7 @@ from shoplake.dashboards import charts
 from shoplake.dashboards.blocks import Block, Figure, Figures, Graph, Listing, Notice, Page
 from shoplake.dashboards.board import Board
 from shoplake.dashboards.figures import compare, count_of, list_table, write_age, write_amount, write_time
+from shoplake.dashboards.freshness import EMPTY, describe_gold, describe_origin, find_stale_batch, shop_day
 from shoplake.quality.rules import CONFLICTING_DUPLICATE, event_rules
 from shoplake.warehouse.protocol import RELATIONS
 
@@ -22,11 +22,6 @@ DAY_CHOICES = (7, 28, 90)
 SCOPES = ("all", "category", "product")
 _HOUR = timedelta(hours=1)
 _LISTED_CATEGORIES = 30
-_EMPTY = Notice(
-    "info", "No event was taken into the lake yet.",
-    "python kafka/producer.py --events 1000 && spark-submit spark/streaming_pipeline.py --drain")
-_NO_GOLD = Notice(
-    "info", "Events are in the lake, but the daily tables are not built yet.", "spark-submit spark/batch_processing.py")
 _NO_FORECAST = Notice(
     "info", "There is no forecast yet; shown is what was sold.",
     "python ml/train.py && python ml/inference.py --model xgboost --horizon next_week")
@@ -35,10 +30,10 @@ _NO_FORECAST = Notice(
 def live_page(board: Board, now: datetime) -> Page:
     """Show sales of the newest windows, as the stream takes events in; `now` is in UTC, as everything here."""
     batch_at = board.changed_at(LEDGER.name)
-    origin = _origin("The stream's windows of 5 minutes and 1 hour, in UTC", "last batch", batch_at, now)
+    origin = describe_origin("The stream's windows of 5 minutes and 1 hour, in UTC", "last batch", batch_at, now)
     if batch_at is None:
-        return Page("Live", origin, (_EMPTY,))
-    notices = _stale_batch(board, batch_at, now)
+        return Page("Live", origin, (EMPTY,))
+    notices = find_stale_batch(board, batch_at, now)
     windows = board.ask("live_windows").rows
     if windows.num_rows == 0:
         text = "Batches came in, but no event in them is an order or a cancellation, so there is no window yet."
@@ -65,7 +60,7 @@ def live_page(board: Board, now: datetime) -> Page:
 
 def sales_page(board: Board, now: datetime, days: int = 28) -> Page:
     """Show the shop's last `days` days, against as many before them."""
-    notices, origin = _gold_state(board, now)
+    notices, origin = describe_gold(board, now)
     if board.changed_at(DAILY_SALES.name) is None:
         return Page("Sales", origin, notices)
     newest = board.ask("daily_revenue").day("to_date")
@@ -77,7 +72,7 @@ def sales_page(board: Board, now: datetime, days: int = 28) -> Page:
         "daily_revenue", from_date=str(first - timedelta(days=days)), to_date=str(first - timedelta(days=1))).rows
     # A history that starts within the days before would make any growth look large.
     base = f"the {days} days before" if before.num_rows == days else f"{before.num_rows} of the {days} days before"
-    open_day = newest if newest >= _shop_day(board, now) else None
+    open_day = newest if newest >= shop_day(board, now) else None
     if open_day:
         notices = (*notices, Notice("info", f"{open_day} is not over: its figures are so far."))
     span = f"{days} days until {newest}"
@@ -103,7 +98,7 @@ def sales_page(board: Board, now: datetime, days: int = 28) -> Page:
 
 def forecast_page(board: Board, now: datetime, scope: str = "all", name: str = "all") -> Page:
     """Show units sold and forecast, for the whole shop, a category or a product (`scope` is one of SCOPES)."""
-    notices, origin = _gold_state(board, now)
+    notices, origin = describe_gold(board, now)
     if board.changed_at(DAILY_SALES.name) is None:
         return Page("Forecast", origin, notices)
     answer = board.ask("forecast_series", scope=scope, name=name)
@@ -129,13 +124,13 @@ def forecast_page(board: Board, now: datetime, scope: str = "all", name: str = "
 def quality_page(board: Board, now: datetime) -> Page:
     """Show what was taken in, where it went, and why records were rejected."""
     batch_at = board.changed_at(LEDGER.name)
-    origin = _origin("The ledger and the quarantine", "last batch", batch_at, now)
+    origin = describe_origin("The ledger and the quarantine", "last batch", batch_at, now)
     if batch_at is None:
-        return Page("Quality", origin, (_EMPTY,))
+        return Page("Quality", origin, (EMPTY,))
     totals = board.ask("ledger_totals").rows.to_pylist()[0]
     sources = board.ask("ledger_sources").rows
     answer = board.ask("quarantine_reasons")
-    blocks: list[Block] = [*_stale_batch(board, batch_at, now), *_balance(totals), _quality_figures(totals)]
+    blocks: list[Block] = [*find_stale_batch(board, batch_at, now), *_balance(totals), _quality_figures(totals)]
     if answer.rows.num_rows:
         until = answer.day("to_date")
         blocks += [
@@ -155,7 +150,7 @@ def quality_page(board: Board, now: datetime) -> Page:
 def runs_page(board: Board, now: datetime) -> Page:
     """Show the runs of the daily pipeline that ended, files that came, and when each served table last changed."""
     ended_at = board.changed_at(RUNS.name)
-    origin = _origin("Runs that ended; one that failed is in Airflow only", "last run", ended_at, now)
+    origin = describe_origin("Runs that ended; one that failed is in Airflow only", "last run", ended_at, now)
     blocks: list[Block] = []
     if ended_at is None:
         blocks.append(Notice("info", "No run of the daily pipeline has ended yet.", "make demo"))
@@ -177,40 +172,6 @@ def forecast_choices(board: Board, scope: str) -> list[str]:
     """Give the categories or products that have a forecast, the largest first; at most 500."""
     rows = board.ask("forecast_choices").rows
     return [row["name"] for row in rows.to_pylist() if row["scope"] == scope]
-
-
-def _origin(what: str, newest: str, moment: datetime | None, now: datetime) -> str:
-    if moment is None:
-        return f"{what} · nothing yet"
-    return f"{what} · {newest} {write_time(moment)}, {write_age(now - moment)} ago"
-
-
-def _stale_batch(board: Board, batch_at: datetime, now: datetime) -> tuple[Notice, ...]:
-    if now - batch_at <= timedelta(minutes=board.settings.dashboard.batch_stale_after):
-        return ()
-    text = (f"Stale: the last batch is {write_age(now - batch_at)} old. Either no event came since, or the stream does "
-            "not run.")
-    return (Notice("warning", text, "make status"),)
-
-
-def _gold_state(board: Board, now: datetime) -> tuple[tuple[Notice, ...], str]:
-    built_at = board.changed_at(DAILY_SALES.name)
-    zone = board.settings.shop.time_zone
-    what = f"The gold tables; days are the shop's ({zone}), money is in {board.currency}"
-    origin = _origin(what, "built", built_at, now)
-    batch_at = board.changed_at(LEDGER.name)
-    if built_at is None:
-        return (_EMPTY if batch_at is None else _NO_GOLD,), origin
-    if now - built_at > timedelta(hours=board.settings.dashboard.gold_stale_after):
-        text = f"Stale: the daily tables were built {write_age(now - built_at)} ago."
-        return (Notice("warning", text, "spark-submit spark/batch_processing.py"),), origin
-    if batch_at and batch_at > built_at:
-        origin += f" · the last batch came {write_age(batch_at - built_at)} after that"
-    return (), origin
-
-
-def _shop_day(board: Board, now: datetime) -> date:
-    return now.astimezone(ZoneInfo(board.settings.shop.time_zone)).date()
 
 
 def _since(rows: pa.Table, start: datetime) -> pa.Table:

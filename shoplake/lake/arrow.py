@@ -75,6 +75,25 @@ def open_table(lake: Lake, table: Table, version: int | None = None) -> DeltaTab
         return DeltaTable(lake.table(table), version=version, storage_options=storage_options(lake))
 
 
+def find_version(lake: Lake, table: Table, version: int | None = None, moment: datetime | None = None) -> int:
+    """Give the version of a table that is asked for, that was the newest at a moment, or that is the newest now.
+
+    Raises:
+        StorageError: the log does not know it (any more).
+    """
+    with delta_errors(lake):
+        delta = open_table(lake, table)
+        commits = delta.history()  # the newest first, without a gap
+    known = {delta.version() - age: datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+             for age, commit in enumerate(commits)}
+    asked = [one for one, written in known.items()
+             if (version is None or one == version) and (moment is None or written <= moment)]
+    if not asked:
+        ends = " to ".join(f"{one} ({known[one]:%Y-%m-%dT%H:%M:%SZ})" for one in (min(known), max(known)))
+        raise StorageError(f"{table.name} has no such version: its log knows {ends}")
+    return max(asked)
+
+
 def scan_table(lake: Lake, table: Table, version: int | None = None) -> ds.Dataset:
     """Open a table's rows as an Arrow dataset, which is read when it is asked."""
     with delta_errors(lake):
@@ -186,7 +205,8 @@ def commit_files(
     Args:
         delta: the table as it was opened before the files were written.
         lock: the table's, which the caller holds.
-        days: the partitions whose rows the files take the place of; None adds to what is there.
+        days: the partitions whose rows the files take the place of; none of a table without them, which is replaced
+            whole. None adds to what is there.
         row_count: how many rows the files must have together, where the caller knows.
 
     Raises:
@@ -194,7 +214,7 @@ def commit_files(
         LockError: the lock was lost; nothing is committed.
         StorageError: the files have not `row_count` rows.
     """
-    filters: Any = None if days is None else [(table.partition_by, "in", [day.isoformat() for day in days])]
+    filters: Any = None if not days else [(table.partition_by, "in", [day.isoformat() for day in days])]
     with delta_errors(lake):
         files = _local_files(lake, table) or fs.PyFileSystem(
             DeltaStorageHandler.from_table(delta._table, storage_options(lake)))

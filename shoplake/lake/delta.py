@@ -101,6 +101,11 @@ def check_shop(lake: Lake, shop: ShopSettings) -> None:
             )
 
 
+def shop_time_zone(lake: Lake) -> str:
+    """Give the time zone of the shop's days, with which the lake was built."""
+    return open_table(lake, SILVER_EVENTS).metadata().configuration.get(_TIME_ZONE_PROPERTY, "UTC")
+
+
 def read_days(spark: SparkSession, lake: Lake, table: Table, days: Collection[date]) -> DataFrame:
     """Read the partitions of `days`, from the files that the newest version of the table's log names now.
 
@@ -142,7 +147,11 @@ def replace_days_once(
 def replace_days(
     rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int], lock: HeldLock,
 ) -> None:
-    """Replace whole partitions, in one commit that carries `metadata` as its userMetadata."""
+    """Replace whole partitions, in one commit that carries `metadata` as its userMetadata.
+
+    Args:
+        days: none for a table without partitions, which is replaced whole.
+    """
     mark = uuid.uuid4().hex
     properties = CommitProperties({"userMetadata": json.dumps({**metadata, "commit": mark})})
     delta = open_table(lake, table)

@@ -40,6 +40,7 @@ class SimulatedRecord:
         event_date: the shop's day of the event.
         reasons: the names of all rules that must quarantine it, sorted; empty for a good record.
         is_late: it was sent more than quality.late_after after its event_time.
+        shop_hour: the hour of the shop's day of the event.
     """
 
     key: bytes
@@ -51,6 +52,7 @@ class SimulatedRecord:
     event_date: date
     reasons: tuple[str, ...] = ()
     is_late: bool = False
+    shop_hour: int = 0
 
 
 def utc_moment(microseconds: int) -> datetime:
@@ -106,4 +108,5 @@ def make_record(
         key=event["user_id"].encode(), value=encode_event(sent_fields(event)) if value is None else value,
         timestamp_ms=timestamp_ms, kind=kind, event=event, event_id=identify(event),
         event_date=shop_date(event["event_time"], time_zone), reasons=reasons, is_late=is_late,
+        shop_hour=event["event_time"].astimezone(time_zone).hour,
     )

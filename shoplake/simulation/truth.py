@@ -136,14 +136,14 @@ class Truth:
 
     def _daily_sales(self) -> list[list[Any]]:
         sales: defaultdict[tuple[date, str], _Sales] = defaultdict(_Sales)
-        last: dict[tuple[date, str], tuple[Any, str, str]] = {}
+        last: dict[tuple[date, str], SimulatedRecord] = {}
         for record in self._accepted:
             key = record.event_date, record.event["product_id"]
             sales[key].add(record.event)
-            seen = record.event["event_time"], record.event_id, record.event["category"]
-            last[key] = max(last.get(key, seen), seen)
-        return [[day.isoformat(), product_id, last[day, product_id][2], *of_day.measures(), of_day.view_count,
-                 of_day.cart_count] for (day, product_id), of_day in sales.items()]
+            last[key] = max(last.get(key, record), record, key=lambda one: (one.event["event_time"], one.event_id))
+        return [[key[0].isoformat(), key[1], last[key].event["category"], *of_day.measures(), of_day.view_count,
+                 of_day.cart_count, last[key].event["brand"], money(last[key].event["price"])]
+                for key, of_day in sales.items()]
 
     def _category_revenue(self) -> list[list[Any]]:
         sales: defaultdict[tuple[date, str], _Sales] = defaultdict(_Sales)
@@ -159,14 +159,17 @@ class Truth:
 
     def _daily_sales_summary(self) -> list[list[Any]]:
         sales: defaultdict[date, _Sales] = defaultdict(_Sales)
-        users, orders, late = (defaultdict[date, list[Any]](list) for _ in range(3))
+        users, orders, late, hours = (defaultdict[date, list[Any]](list) for _ in range(4))
         for record in self._accepted:
             sales[record.event_date].add(record.event)
             users[record.event_date].append(record.event["user_id"])
             late[record.event_date].append(record.is_late)
             orders[record.event_date] += _orders_of(record)
+            hours[record.event_date] += [record.shop_hour] * len(_orders_of(record))
         return [[day.isoformat(), len(set(orders[day])), *of_day.measures(), of_day.view_count, of_day.cart_count,
-                 len(users[day]), sum(late[day]), len(set(users[day])), len({user for user, *_ in orders[day]})]
+                 len(users[day]), sum(late[day]), len(set(users[day])), len({user for user, *_ in orders[day]}),
+                 _mean_amount(of_day.gross, len(set(orders[day]))),
+                 min(hours[day], key=lambda hour: (-hours[day].count(hour), hour), default=None)]
                 for day, of_day in sales.items()]
 
     def _customer_daily_sales(self) -> list[list[Any]]:
@@ -197,6 +200,11 @@ def _orders_of(record: SimulatedRecord) -> list[tuple[Any, ...]]:
     if event["event_type"] != "order_created":
         return []
     return [(event["user_id"], event["order_id"], event["event_time"] if event["order_id"] is None else None)]
+
+
+def _mean_amount(amount: Decimal, count: int) -> str | None:
+    with localcontext(prec=60, rounding=ROUND_HALF_UP):
+        return money((amount / count).quantize(Decimal("1e-4"))) if count else None
 
 
 def _silver_row(record: SimulatedRecord) -> list[Any]:

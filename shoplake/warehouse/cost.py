@@ -15,7 +15,15 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_type
-from shoplake.contract.tables import CUSTOMER_METRICS, DEMAND_PREDICTIONS, LATEST_WINDOW_PRODUCTS, Table
+from shoplake.contract.tables import (
+    CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
+    DEMAND_PREDICTIONS,
+    LATEST_WINDOW_PRODUCTS,
+    PRODUCT_PERFORMANCE,
+    PRODUCT_RECOMMENDATIONS,
+    Table,
+)
 from shoplake.settings import find_resources
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.googlesql import DIALECT, Value, read_query
@@ -30,8 +38,9 @@ _SIZES = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "BOOL": 1, "DATE": 8, "TIMEST
 _TEXT_SIZE = 16  # 2 bytes and the text: a product, a category, a customer
 _DIGEST_SIZE = 66
 _DIGESTS = ("model_version", "file_sha256")
-# Days that a run changes of what is no day's own sales: customers are looked at once.
-_CHANGED_DAYS = {CUSTOMER_METRICS.name: 1}
+# Days that a run changes of what is no day's own sales: customers and products are looked at once.
+_CHANGED_DAYS = {table.name: 1 for table in (CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCT_PERFORMANCE,
+                                             PRODUCT_RECOMMENDATIONS)}
 _ARRAY_SIZE = 400  # one of the ledger's arrays, with the names of rules in it
 
 
@@ -43,6 +52,7 @@ class Shop:
         history_days: days that the lake holds, up to `last_day`.
         changed_days: days that one run changes: its own, and those that late events reach.
         selling_windows: windows of 5 minutes in which a product sells on a day.
+        changed_products: products that change their category, brand or price on a day.
     """
 
     history_days: int = 90
@@ -54,6 +64,7 @@ class Shop:
     known_customers: int = 200_000
     visits: int = 30_000
     brands: int = 10
+    changed_products: int = 20
     selling_windows: int = 10
     models: int = 2
     horizons: int = 7
@@ -66,7 +77,9 @@ class Shop:
             "gold.daily_sales": self.products, "gold.category_revenue": self.categories, "gold.daily_sales_summary": 1,
             "gold.customer_daily_sales": self.customers, "gold.sessions": self.visits,
             "gold.conversion_funnel": self.categories * self.brands,
-            "gold.customer_metrics": self.known_customers,
+            "gold.customer_metrics": self.known_customers, "gold.customer_segments": self.known_customers,
+            "gold.product_performance": self.products, "gold.product_recommendations": 10 * self.products,
+            "silver.products_dim": self.changed_products,
             "gold.demand_predictions": self.products * self.models * self.horizons,
             # Each for the next day and the week.
             "gold.demand_totals": 2 * self.models * (self.products + self.categories + 1),

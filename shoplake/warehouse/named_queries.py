@@ -20,10 +20,13 @@ from shoplake.contract.tables import (
     CONVERSION_FUNNEL,
     CUSTOMER_DAILY_SALES,
     CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
     DAILY_SALES,
     DAILY_SALES_SUMMARY,
     DEMAND_PREDICTIONS,
     INGEST_COUNTS,
+    PRODUCT_PERFORMANCE,
+    PRODUCT_RECOMMENDATIONS,
     Table,
 )
 from shoplake.errors import ConfigError
@@ -33,7 +36,7 @@ from shoplake.warehouse.protocol import DaySource, find_relation
 _FILLED_BY = {
     **{table.name: "spark-submit spark/batch_processing.py"
        for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CONVERSION_FUNNEL,
-                     CUSTOMER_METRICS)},
+                     CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS)},
     DEMAND_PREDICTIONS.name: "python ml/inference.py --model xgboost --horizon next_day",
     INGEST_COUNTS.name: "spark-submit spark/streaming_pipeline.py --drain",
 }

@@ -12,7 +12,7 @@ import pyarrow as pa
 from shoplake.warehouse.googlesql import Value
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-FRACTIONS = ("growth", "share")  # words in the names of columns that are shown as per cent
+FRACTIONS = ("growth", "share", "rate")  # words in the names of columns that are shown as per cent
 
 
 def as_document(name: str, parameters: Mapping[str, Value], table: pa.Table) -> dict[str, Any]:

@@ -11,9 +11,14 @@ import pytest
 from shoplake.contract.tables import (
     CATEGORY_REVENUE,
     CATEGORY_REVENUE_1H,
+    CONVERSION_FUNNEL,
+    CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
     DAILY_SALES,
     DEMAND_PREDICTIONS,
     LEDGER,
+    PRODUCT_PERFORMANCE,
+    PRODUCT_RECOMMENDATIONS,
     PRODUCT_REVENUE_5MIN,
     RUNS,
     SILVER_QUARANTINE,
@@ -70,7 +75,48 @@ def run(run_id: str, finished_at: datetime) -> Row:
             "finished_at": finished_at, **counts}
 
 
+def customer(user: str, recency: int, orders: int, net: str) -> Row:
+    """Give what is known of a customer on the last day but one."""
+    zeros = {column.name: Decimal(0) if column.type.startswith("DECIMAL") else 0
+             for column in CUSTOMER_METRICS.columns if not column.nullable}
+    return {**zeros, "as_of_date": date(2026, 3, 8), "user_id": user, "recency_days": recency, "order_count": orders,
+            "net_amount": Decimal(net), "recency_score": 5, "frequency_score": orders, "churn_risk": 0.6}
+
+
+def segment(user: str, name: str) -> Row:
+    """Give a customer's segment on that day."""
+    return {"as_of_date": date(2026, 3, 8), "user_id": user, "segment": name, "segment_count": 3, "silhouette": 0.5}
+
+
+def steps(category: str, views: int, carts: int, orders: int) -> Row:
+    """Give a day's visits that touched a category."""
+    zeros = {column.name: 0 for column in CONVERSION_FUNNEL.columns if column.type == "BIGINT"}
+    return {**zeros, "event_date": date(2026, 3, 9), "category": category, "brand": "unbranded",
+            "view_sessions": views, "cart_sessions": carts, "order_sessions": orders, "human_view_sessions": views - 1,
+            "human_order_sessions": orders}
+
+
+def performance(product: str, rank: int, net: str, views: int) -> Row:
+    """Give what a product did in the weeks up to the last day but one."""
+    return {**sale(as_of_date=date(2026, 3, 8), product_id=product, category="c", gross=net), "brand": None,
+            "view_count": views, "cart_count": 1, "cart_rate": Decimal(1) / views if views else None,
+            "order_rate": Decimal(1) / views if views else None, "net_rank": rank, "category_rank": rank,
+            "brand_rank": rank, "abc_class": "A", "xyz_class": "X"}
+
+
+def recommendation(product: str, rank: int, other: str, method: str, baskets: int | None) -> Row:
+    """Give a product that goes with another."""
+    return {"as_of_date": date(2026, 3, 8), "product_id": product, "rank": rank, "recommended_product_id": other,
+            "method": method, "score": 0.5 if baskets else None, "basket_count": baskets}
+
+
 SHOP: dict[Table, list[Row]] = {
+    CUSTOMER_METRICS: [customer("u1", 1, 4, "80"), customer("u2", 3, 5, "20"), customer("u3", 90, 1, "25")],
+    CUSTOMER_SEGMENTS: [segment("u1", "champions"), segment("u2", "champions"), segment("u3", "lost")],
+    CONVERSION_FUNNEL: [steps("c", 100, 20, 10), steps(HOSTILE, 3, 0, 0)],
+    PRODUCT_PERFORMANCE: [performance("a", 1, "100", 4), performance(HOSTILE, 2, "5", 0)],
+    PRODUCT_RECOMMENDATIONS: [
+        recommendation("a", 1, HOSTILE, "together", 7), recommendation(HOSTILE, 1, "a", "category", None)],
     PRODUCT_REVENUE_5MIN: [
         window(NOON - timedelta(minutes=5), 5, product_id="a", gross="10.50", orders=2, units=3),
         window(NOON - timedelta(minutes=5), 5, product_id=HOSTILE, gross="0.0001"),

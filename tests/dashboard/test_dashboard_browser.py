@@ -21,9 +21,9 @@ from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT
 
 pytestmark = pytest.mark.live
-PAGES = {"": "Live", "sales": "Sales", "forecast": "Forecast", "quality": "Quality", "pipeline": "Pipeline",
-         "ask": "Ask"}
-CHARTS = {"": 2, "sales": 2, "forecast": 1, "quality": 1}
+PAGES = {"": "Live", "sales": "Sales", "forecast": "Forecast", "customers": "Customers", "funnel": "Funnel",
+         "products": "Products", "quality": "Quality", "pipeline": "Pipeline", "ask": "Ask"}
+CHARTS = {"": 2, "sales": 2, "forecast": 1, "customers": 1, "funnel": 1, "quality": 1}
 LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 600), "narrow dark": ("dark", 600)}
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 21, 23)"}
 WAIT = 60_000  # ms: a hang, not a slow machine

@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from pyspark.sql import functions as F
+
 from shoplake.batch.category_revenue import build_category_revenue
 from shoplake.batch.customer_daily_sales import build_customer_daily_sales
 from shoplake.batch.daily_sales_summary import build_daily_sales_summary
@@ -13,7 +15,7 @@ from shoplake.contract.tables import CUSTOMER_DAILY_SALES, DAILY_SALES_SUMMARY, 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-DAY, NEXT = date(2028, 2, 29), date(2028, 3, 1)
+DAY, NEXT, QUIET = date(2028, 2, 29), date(2028, 3, 1), date(2028, 3, 2)
 NOON, LATER = datetime(2028, 2, 29, 12, tzinfo=UTC), datetime(2028, 2, 29, 12, 0, 1, tzinfo=UTC)
 ORDER, CANCEL, VIEW, CART = "order_created", "order_cancelled", "product_viewed", "add_to_cart"
 # event_date, user, type, order_id, event_time, price, quantity, guest, late
@@ -31,6 +33,7 @@ EVENTS = [
     (DAY, "f", CART, "o8", NOON, "8", 1, False, False),
     (NEXT, "a", ORDER, "o1", NOON, "1", 1, False, False),  # an order on two days counts on both
     (NEXT, "g", "remove_from_cart", None, NOON, "1", 1, False, False),
+    (QUIET, "g", VIEW, None, NOON, "1", 1, False, False),
 ]
 CUSTOMERS = [
     # event_date, user_id, is_guest, orders, lines, units, gross, cancelled units, cancelled, net
@@ -43,9 +46,10 @@ CUSTOMERS = [
 ]
 SUMMARY = [
     # event_date, orders, lines, units, gross, cancelled units, cancelled, net,
-    # views, carts, events, late, visitors, buyers
-    (DAY, 6, 8, 9, "41.0001", 3, "21.0000", "20.0001", 1, 1, 11, 2, 6, 4),
-    (NEXT, 1, 1, 1, "1.0000", 0, "0.0000", "1.0000", 0, 0, 2, 0, 2, 1),
+    # views, carts, events, late, visitors, buyers, mean order, peak hour
+    (DAY, 6, 8, 9, "41.0001", 3, "21.0000", "20.0001", 1, 1, 11, 2, 6, 4, "6.8334", 12),
+    (NEXT, 1, 1, 1, "1.0000", 0, "0.0000", "1.0000", 0, 0, 2, 0, 2, 1, "1.0000", 12),
+    (QUIET, 0, 0, 0, "0.0000", 0, "0.0000", "0.0000", 1, 0, 1, 0, 1, 0, None, None),
 ]
 
 
@@ -72,9 +76,17 @@ def test_an_order_is_counted_once_and_a_guest_is_none_with_an_account(spark: "Sp
 
 
 def test_the_summary_adds_up_the_customers_and_counts_who_came(spark: "SparkSession") -> None:
-    assert rows_of(build_daily_sales_summary(silver(spark, EVENTS)), DAILY_SALES_SUMMARY) == SUMMARY
+    events = silver(spark, EVENTS).withColumn("shop_hour", F.hour("event_time"))
+    assert rows_of(build_daily_sales_summary(events), DAILY_SALES_SUMMARY) == SUMMARY
     for position in (1, 2, 3):  # orders, lines, units are those of the customers
         assert sum(row[position] for row in SUMMARY) == sum(row[position + 2] for row in CUSTOMERS)
+
+
+def test_of_equal_hours_the_first_is_the_peak(spark: "SparkSession") -> None:
+    events = [(DAY, "a", kind, str(hour), NOON + timedelta(hours=hour - 12), "1", 1, False, False)
+              for hour, kind in ((9, ORDER), (9, VIEW), (9, VIEW), (10, ORDER), (10, ORDER), (21, ORDER), (21, ORDER))]
+    built = build_daily_sales_summary(silver(spark, events).withColumn("shop_hour", F.hour("event_time")))
+    assert [row["peak_hour"] for row in built.collect()] == [10]
 
 
 def test_growth_has_the_digits_of_a_numeric_quotient(spark: "SparkSession") -> None:

@@ -61,7 +61,9 @@ def test_kills_at_each_point(
         kills[f"stream {point}"] += 1
     pipeline.here(STREAM, "--drain")
     for point in draw.sample(quiet.batch_points, len(quiet.batch_points)):
-        assert pipeline.die_at(point, 1, BATCH, *DAYS), f"the days are always built, but {point} was not passed"
+        # The first round kills the job among all its tables; the others, to be in time, while it builds that one.
+        only = ("--table", point.split(":")[0]) if number else ()
+        assert pipeline.die_at(point, 1, BATCH, *DAYS, *only), f"the days are always built, but {point} was not passed"
         kills[f"batch {point}"] += 1
     pipeline.finish(quiet.gold)
     note_round("points", number, fault_seed, dict(kills))

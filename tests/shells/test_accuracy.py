@@ -45,7 +45,7 @@ def forecast(target: int, horizon: int, product: str, units: float, model: str =
 
 
 def sale(number: int, product: str, units: int) -> Row:
-    return dict.fromkeys(DAILY_SALES.column_names[3:], 0) | {
+    return dict.fromkeys(DAILY_SALES.column_names[3:-2], 0) | {
         "event_date": day(number), "product_id": product, "category": "c", "units": units}
 
 

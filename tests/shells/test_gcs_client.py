@@ -3,7 +3,7 @@
 import json
 import runpy
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def sales(day: date, product: str) -> dict[str, Any]:
     from decimal import Decimal
 
     numbers = {column.name: Decimal(1) if "amount" in column.name else 1 for column in DAILY_SALES.columns}
-    return numbers | {"event_date": day, "product_id": product, "category": "toys"}
+    return numbers | {"event_date": day, "product_id": product, "category": "toys", "brand": "b"}
 
 
 def test_a_table_is_exported_whole_or_by_days(
@@ -64,7 +64,8 @@ def test_a_table_is_exported_whole_or_by_days(
     write_table(lake, DAILY_SALES, [sales(day, "P1") for day in days])
     whole, address = tmp_path / "whole.parquet", f"gs://{bucket}/exports/two days.parquet"
     assert MAIN(["export", "gold.daily_sales", str(whole), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"table": "gold.daily_sales", "file": str(whole), "rows": 3}
+    assert json.loads(capsys.readouterr().out) == {
+        "table": "gold.daily_sales", "version": 0, "file": str(whole), "rows": 3}
     assert sorted(pq.read_table(whole)["event_date"].to_pylist()) == days
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["whole.parquet"]
     before = whole.read_bytes()
@@ -80,6 +81,27 @@ def test_a_table_is_exported_whole_or_by_days(
     assert sorted(pq.read_table(tmp_path / "back.parquet")["event_date"].to_pylist()) == days[1:]
     assert MAIN(["export", "gold.daily_sales", address]) == 1
     assert "Nothing was changed" in capsys.readouterr().err
+
+
+def test_a_table_is_exported_as_it_once_was(lake: Lake, tmp_path: Path, capsys: Capture, write_table: Write) -> None:
+    write_table(lake, DAILY_SALES, [sales(date(2024, 2, 28), "P1")])
+    between = datetime.now(UTC)
+    write_table(lake, DAILY_SALES, [sales(date(2024, 2, 28), "P1"), sales(date(2024, 2, 29), "P1")])
+
+    def export_rows(name: str, *flags: str) -> int:
+        assert MAIN(["export", "gold.daily_sales", str(tmp_path / name), *flags]) == 0
+        return int(pq.read_table(tmp_path / name).num_rows)
+
+    assert export_rows("now.parquet") == 2
+    assert export_rows("first.parquet", "--version", "0") == 1
+    assert export_rows("then.parquet", "--at", between.isoformat()) == 1
+    capsys.readouterr()
+    for flags, said in ((("--version", "7"), "its log knows 0 ("),
+                        (("--at", "2020-01-01T00:00:00Z"), "no such version"),
+                        (("--at", "2020-01-01T00:00:00"), "has no offset")):
+        assert MAIN(["export", "gold.daily_sales", str(tmp_path / "no.parquet"), *flags]) != 0
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "no.parquet").exists()
 
 
 def test_an_export_that_breaks_off_leaves_nothing_and_overwrites_nothing(

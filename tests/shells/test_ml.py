@@ -141,7 +141,7 @@ def test_predicting_again_replaces_its_own_rows_only(sales_file: str, data_dir: 
 def test_gold_is_the_default_history(
     data_dir: Path, write_table: Callable[..., None], capsys: pytest.CaptureFixture[str],
 ) -> None:
-    nothing = dict.fromkeys(DAILY_SALES.column_names[3:], 0)
+    nothing = dict.fromkeys(DAILY_SALES.column_names[3:-2], 0)
     write_table(Lake(str(data_dir / "lake")), DAILY_SALES, [nothing | row for row in sales_rows()])
     assert run("train", "--json") == 0
     assert json.loads(capsys.readouterr().out)["data"]["rows"] == PRODUCTS * (DAYS - 1)

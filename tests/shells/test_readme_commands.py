@@ -41,6 +41,7 @@ NOT_RUN = {
        for command in COMMANDS if "gs://" in command},
     "spark-submit utils/rebuild.py --from bronze": "it takes the batches' time again; tests/shells runs it",
     "python utils/reset.py  # asks first; --lake takes the lake too": "it asks on a terminal; tests/shells runs it",
+    "spark-submit ml/evaluate_recommendations.py": "it takes a Spark of its own; tests/dataflow runs it",
     "python utils/install_runtime.py": "it changes the environment that the tests run in",
 }
 SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "airflow", "dashboard", "docker", "gcp", "utils", "configs")

@@ -22,8 +22,9 @@ SHELL = PROJECT_ROOT / "sql" / "run_analytics.py"
 MAIN: Callable[[list[str]], int] = runpy.run_path(str(SHELL))["main"]
 NAMES = [
     "abc_xyz_classes", "basket_size", "category_growth", "category_growth_by_period", "cohort_retention",
-    "conversion_funnel", "customer_rfm", "customer_value", "daily_revenue", "demand_vs_actual", "forecast_accuracy",
-    "late_and_rejected", "moving_averages", "price_change_effect", "top_selling_products",
+    "conversion_funnel", "customer_rfm", "customer_segments", "customer_value", "daily_revenue", "demand_vs_actual",
+    "forecast_accuracy", "late_and_rejected", "moving_averages", "price_change_effect", "price_changes",
+    "product_performance", "product_recommendations", "segment_changes", "top_selling_products",
 ]
 Capture = pytest.CaptureFixture[str]
 
@@ -32,7 +33,7 @@ Capture = pytest.CaptureFixture[str]
 def gold(data_dir: Path, write_table: Callable[[Lake, Table, list[dict[str, Any]]], None]) -> None:
     zeros = {column.name: Decimal(0) if column.type.startswith("DECIMAL") else 0 for column in DAILY_SALES.columns}
     write_table(Lake(str(data_dir / "lake")), DAILY_SALES, [
-        {**zeros, "event_date": date(2026, 3, day), "product_id": product, "category": "c", "units": day,
+        {**zeros, "event_date": date(2026, 3, day), "product_id": product, "category": "c", "brand": None, "units": day,
          "gross_amount": Decimal(10 * day), "net_amount": Decimal(10 * day)}
         for day in (1, 2) for product in ("=1+1", "b")
     ])

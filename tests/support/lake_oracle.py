@@ -24,7 +24,7 @@ COLUMNS = {
     tables.SILVER_EVENTS: ("event_date", "event_id", "event_type", "product_id", "category", "price", "quantity",
                            "is_late", "event_time", "user_id"),
     tables.SILVER_DUPLICATES: ("event_date", "event_id"),
-    tables.DAILY_SALES: ("event_date", "product_id", "category", *SALES, "view_count", "cart_count"),
+    tables.DAILY_SALES: tables.DAILY_SALES.column_names,
     tables.CATEGORY_REVENUE: ("event_date", "category", *SALES, "net_amount_week_before", "net_growth_week"),
     tables.DAILY_SALES_SUMMARY: tables.DAILY_SALES_SUMMARY.column_names,
     tables.CUSTOMER_DAILY_SALES: tables.CUSTOMER_DAILY_SALES.column_names,

@@ -1,22 +1,19 @@
-"""How spark/batch_processing.py builds the gold tables side by side: the order of things, without Spark."""
+"""How the batch job builds the gold tables side by side: the order of things, without Spark."""
 
 import logging
-import runpy
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shoplake.batch import build
+from shoplake.batch import job
 from shoplake.batch.build import GOLD_BUILDS, GoldBuild
-from shoplake.errors import LockError
+from shoplake.batch.job import build_tables, choose_tables
+from shoplake.contract.tables import PRODUCTS_DIM, SESSIONS
+from shoplake.errors import ConfigError, LockError
 from shoplake.lake.addresses import Lake
-from shoplake.settings import PROJECT_ROOT, load_settings
-
-BUILD: Callable[..., dict[str, list[str]]] = runpy.run_path(
-    str(PROJECT_ROOT / "spark" / "batch_processing.py"))["build"]
+from shoplake.settings import load_settings
 
 
 def test_a_table_that_fails_keeps_no_other_from_being_built_and_each_failure_is_told(
@@ -30,14 +27,23 @@ def test_a_table_that_fails_keeps_no_other_from_being_built_and_each_failure_is_
         built.append(gold.table.name)
         return {date(2026, 3, 2), date(2026, 3, 1)}
 
-    monkeypatch.setattr("shoplake.lake.delta.create_tables", lambda *_: None)
-    monkeypatch.setattr(build, "build_gold_table", build_table)
+    monkeypatch.setattr(job, "create_tables", lambda *_: None)
+    monkeypatch.setattr(job, "build_gold_table", build_table)
+    monkeypatch.setattr(job, "find_as_of", lambda _: None)
+    daily = [gold.table for gold in GOLD_BUILDS]
     names = [gold.table.name for gold in GOLD_BUILDS]
     with caplog.at_level(logging.ERROR), pytest.raises(LockError, match=f"no {names[0]}"):
-        BUILD(None, Lake(str(tmp_path)), load_settings(), None)
+        build_tables(None, Lake(str(tmp_path)), load_settings(), daily)  # type: ignore[arg-type]
     assert sorted(built) == sorted(names[2:])
     assert [record.getMessage() for record in caplog.records] == [
         f"{name} was not built: LockError: no {name}" for name in names[:2]]
     broken.clear()
-    assert BUILD(None, Lake(str(tmp_path)), load_settings(), None) == {
-        name: ["2026-03-01", "2026-03-02"] for name in names}
+    rebuilt = build_tables(None, Lake(str(tmp_path)), load_settings(), daily)  # type: ignore[arg-type]
+    assert rebuilt == {name: ["2026-03-01", "2026-03-02"] for name in names}
+
+
+def test_tables_are_chosen_by_name_and_all_without_one() -> None:
+    assert len(choose_tables(None)) > 10
+    assert choose_tables(["silver.products_dim", "gold.sessions"]) == (SESSIONS, PRODUCTS_DIM)
+    with pytest.raises(ConfigError, match=r"gold\.nothing, silver\.events is not built by this job"):
+        choose_tables(["silver.events", "gold.nothing"])

@@ -1,0 +1,149 @@
+"""What can be fetched: configs/sources.yaml, read and checked."""
+
+import os
+from collections.abc import Mapping
+from importlib.resources.abc import Traversable
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+
+from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
+from shoplake.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
+
+
+class _Definition(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Events(_Definition):
+    """What gives rows that become events.
+
+    Attributes:
+        fields: the contract's field -> where it stands in a row.
+        constants: the contract's field -> the same value for all rows.
+    """
+
+    fields: dict[str, str]
+    constants: dict[str, str | int] = {}
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse what could never be an event, or not be told from its copy."""
+        given = {*self.fields, *self.constants}
+        if unknown := given - set(FIELD_NAMES):
+            raise ValueError(f"no fields of the contract: {', '.join(sorted(unknown))}")
+        if missing := {*V1_FIELDS, "event_id"} - given:
+            raise ValueError(f"fields or constants lack {', '.join(sorted(missing))}")
+        if "event_id" not in self.fields:
+            raise ValueError("event_id must be a field: without it a row that is read twice would count twice")
+
+
+class DatabaseSource(_Events):
+    """A table of a database, read in the order of a column that grows.
+
+    Attributes:
+        url_env: the environment variable with the SQLAlchemy address.
+        table: its name, with its schema before a dot if it has one.
+        cursor: the column.
+        overlap: how far before the bookmark is read again, in seconds where the column is a time, else in its own
+            unit: rows that were written earlier and committed later. Copies are recognized by their event_id.
+        time_zone: of times without one.
+    """
+
+    kind: Literal["database"]
+    url_env: Variable
+    table: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*\.)?[A-Za-z_][A-Za-z0-9_]*$")]
+    cursor: Identifier
+    overlap: Annotated[int, Field(ge=0)] = 600
+    time_zone: str = "UTC"
+
+
+class HttpSource(_Events):
+    """A service that answers with JSON, page by page.
+
+    Attributes:
+        url: where; redirects are not followed.
+        token_env: the environment variable with the bearer token; none if the service asks for none.
+        parameters: sent with each request.
+        records: the dotted path of the list in an answer; empty if the answer is the list.
+        page_parameter: which page is asked for.
+        next: the dotted path of the next page's name in an answer, which ends where it is empty; without it pages are
+            numbered from 1, and the first one without records is the last.
+        bookmark_parameter: from where on; not sent the first time.
+        bookmark_field: the dotted path in a record of what the bookmark is the greatest of: numbers, or texts whose
+            order is that of time.
+        requests_per_second: at most.
+        page_bytes: of an answer, at most.
+    """
+
+    kind: Literal["http_api"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    token_env: Variable | None = None
+    parameters: dict[str, str | int] = {}
+    records: str = ""
+    page_parameter: str = "page"
+    next: str = ""
+    bookmark_parameter: str
+    bookmark_field: str
+    requests_per_second: PositiveFloat = 5.0
+    page_bytes: PositiveInt = 50_000_000
+
+
+class PublicSet(_Definition):
+    """A set that Kaggle keeps.
+
+    Attributes:
+        dataset: owner/name.
+        source: the source that reads it.
+        sha256: of the archive; a file with another one is refused.
+    """
+
+    kind: Literal["public_set"]
+    dataset: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    source: Name
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+
+Definition = Annotated[DatabaseSource | HttpSource | PublicSet, Field(discriminator="kind")]
+_DEFINITIONS = TypeAdapter(dict[Name, Definition])
+
+
+def load_definitions(path: Traversable) -> dict[str, DatabaseSource | HttpSource | PublicSet]:
+    """Read the file.
+
+    Raises:
+        ConfigError: it is missing or wrong; every mistake is named.
+    """
+    try:
+        return _DEFINITIONS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"{path}: {wrong}") from error
+
+
+def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Give the value of an environment variable.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    value = environment.get(variable, "")
+    if not value:
+        raise ConfigError(f"the environment variable {variable} is not set; the source needs it. Set it, and run this "
+                          "again")
+    return value
+
+
+def look_into(row: Any, path: str) -> Any:
+    """Give what stands at a dotted path of nested objects; None where there is nothing."""
+    for part in path.split(".") if path else ():
+        row = row.get(part) if isinstance(row, Mapping) else None
+    return row
