@@ -16,7 +16,7 @@ WITH days AS (
 ),
 steps AS (
   SELECT
-    event_date, product_id, price, LAG(price) OVER (PARTITION BY product_id ORDER BY event_date) AS last_price
+    event_date, product_id, price, LAG(price) OVER (PARTITION BY product_id ORDER BY event_date) AS price_before
   FROM days
 ),
 changes AS (
@@ -26,7 +26,7 @@ changes AS (
     LAG(event_date) OVER (PARTITION BY product_id ORDER BY event_date) AS last_change_date,
     LEAD(event_date) OVER (PARTITION BY product_id ORDER BY event_date) AS next_change_date
   FROM steps
-  WHERE last_price > 0 AND price <> last_price AND ABS(price - last_price) >= @least_change * last_price
+  WHERE price_before > 0 AND price <> price_before AND ABS(price - price_before) >= @least_change * price_before
 ),
 alone AS (
   SELECT change_date, product_id

@@ -3,7 +3,8 @@
 -- Grain: segment_before, segment_after
 -- @to_date DATE: the later day (default: newest as_of_date of gold.customer_segments)
 -- @from_date DATE: the earlier day (default: 7 days before @to_date)
--- NULL: not known as a customer yet, or without a segment on that day. Nothing comes of a day that was not looked at.
+-- customer_share is of all customers counted. NULL: not known as a customer yet, or without a segment on that day.
+-- Nothing comes of a day that was not looked at.
 WITH days AS (
   SELECT as_of_date, user_id, segment
   FROM gold.customer_segments
@@ -18,9 +19,12 @@ customers AS (
   GROUP BY user_id
 )
 SELECT
+  @from_date AS from_date,
+  @to_date AS to_date,
   segment_before,
   segment_after,
-  COUNT(*) AS customer_count
+  COUNT(*) AS customer_count,
+  ROUND(SAFE_DIVIDE(CAST(COUNT(*) AS NUMERIC), SUM(COUNT(*)) OVER ()), 6) AS customer_share
 FROM customers
 WHERE
   EXISTS (SELECT 1 FROM days WHERE as_of_date = @from_date)

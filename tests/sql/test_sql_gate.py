@@ -167,13 +167,13 @@ def test_a_view_must_give_what_the_contract_promises(
 
 @pytest.mark.parametrize(("kind", "right", "wrong", "line", "said"), [
     ("CREATE TABLE", "`units` INT64", "`units` INTEGERS", 6, "Type not found: INTEGERS"),
-    ("CREATE TABLE", "PARTITION BY event_date", "PARTITION BY event_day", 14, "Unrecognized name: event_day"),
-    ("CREATE TABLE", "require_partition_filter=TRUE", "require_partition_filters=TRUE", 16, "Unknown option"),
-    ("CREATE TABLE", "require_partition_filter=TRUE", "require_partition_filter='yes'", 16, "BOOL"),
+    ("CREATE TABLE", "PARTITION BY event_date", "PARTITION BY event_day", 16, "Unrecognized name: event_day"),
+    ("CREATE TABLE", "require_partition_filter=TRUE", "require_partition_filters=TRUE", 18, "Unknown option"),
+    ("CREATE TABLE", "require_partition_filter=TRUE", "require_partition_filter='yes'", 18, "BOOL"),
     ("MERGE", "target.`units` IS DISTINCT", "target.`unit` IS DISTINCT", 17, "unit"),
     ("MERGE", "AND target.`event_date` IN", "AND source.`event_date` IN", 1, "gold.daily_sales is read without"),
     ("MERGE", "    WHERE `event_date` IN (DATE '2026-01-31')\n", "", 10, "gold.daily_sales is read without"),
-    ("MERGE", "`cart_count`)\n  VALUES", "`cart_counts`)\n  VALUES", 19, "cart_counts"),
+    ("MERGE", "`last_price`)\n  VALUES", "`last_prices`)\n  VALUES", 19, "last_prices"),
 ])
 def test_a_mistake_in_a_statement_for_bigquery_is_refused(
     google_analyzer: GoogleAnalyzer, kind: str, right: str, wrong: str, line: int, said: str,
