@@ -7,19 +7,13 @@ with spark-submit.
 
 import argparse
 import sys
-from dataclasses import asdict
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shoplake.errors import EXIT_OK, ConfigError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
-    from shoplake.lake.addresses import Lake
 
 DAYS_AFTER = 28
 
@@ -45,6 +39,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from pyspark.sql import SparkSession
 
     from shoplake.batch.build import find_as_of
+    from shoplake.batch.recommendation_ways import judge_ways
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.delta import check_session, session_options
 
@@ -58,59 +53,12 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         map={**session_options(settings)}).getOrCreate()
     try:
         check_session(spark)
-        result = _judge_all(spark, lake, as_of, flags.days)
+        result = judge_ways(spark, lake, as_of, flags.days)
     finally:
         if own_session:
             spark.stop()
     print_result(result, _describe(result), flags.json)
     return EXIT_OK
-
-
-def _judge_all(spark: "SparkSession", lake: "Lake", as_of: date, days: int) -> dict[str, Any]:
-    from pyspark.sql import functions as F
-
-    from shoplake.batch.implicit_factors import find_alike
-    from shoplake.batch.product_recommendations import (
-        DAYS_BACK,
-        RANKS,
-        build_product_recommendations,
-        find_orders,
-        rank_sold,
-    )
-    from shoplake.batch.recommendation_quality import judge
-    from shoplake.contract.tables import SILVER_EVENTS
-    from shoplake.lake.delta import read_days
-
-    known = read_days(spark, lake, SILVER_EVENTS, _days(as_of - timedelta(days=DAYS_BACK - 1), as_of)).cache()
-    later = read_days(spark, lake, SILVER_EVENTS, _days(as_of + timedelta(days=1), as_of + timedelta(days=days)))
-    sold = rank_sold(known).orderBy("_place").toPandas()
-    if sold.empty:
-        raise ConfigError(f"there is no event in the {DAYS_BACK} days up to {as_of}; name another --as-of")
-    products = set(sold["product_id"])
-    orders = [set(row["products"]) for row in find_orders(later).select(F.col("_products").alias("products")).collect()]
-    best = sold.loc[sold["_orders"] > 0]
-    popular = best["product_id"].head(RANKS + 1).tolist()
-    of_category = best.groupby("category")["product_id"].apply(lambda one: one.head(RANKS + 1).tolist()).to_dict()
-    ways: dict[str, dict[str, list[str]]] = {
-        "table": _lists(build_product_recommendations(known, as_of)),
-        "als": find_alike(known, RANKS),
-        "category": {str(row.product_id): of_category.get(row.category, []) for row in sold.itertuples()},
-        "popular": {},
-    }
-    judged = {way: asdict(judge(offered, orders, products, popular)) for way, offered in ways.items()}
-    return {"as_of": as_of.isoformat(), "days": days, "products": len(products), "ways": judged}
-
-
-def _lists(recommendations: "DataFrame") -> dict[str, list[str]]:
-    rows = recommendations.select("product_id", "rank", "recommended_product_id").toPandas()
-    found: dict[str, list[str]] = {}
-    for row in rows.sort_values(["product_id", "rank"]).itertuples():
-        found.setdefault(str(row.product_id), []).append(str(row.recommended_product_id))
-    return found
-
-
-def _days(first: date, last: date) -> set[date]:
-    return {first + timedelta(days=number) for number in range((last - first).days + 1)}
 
 
 def _describe(result: dict[str, Any]) -> str:

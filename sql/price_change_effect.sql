@@ -16,7 +16,7 @@ WITH days AS (
 ),
 steps AS (
   SELECT
-    event_date, product_id, price, LAG(price) OVER (PARTITION BY product_id ORDER BY event_date) AS price_before
+    event_date, product_id, price, LAG(price) OVER (PARTITION BY product_id ORDER BY event_date) AS earlier_price
   FROM days
 ),
 changes AS (
@@ -26,7 +26,7 @@ changes AS (
     LAG(event_date) OVER (PARTITION BY product_id ORDER BY event_date) AS last_change_date,
     LEAD(event_date) OVER (PARTITION BY product_id ORDER BY event_date) AS next_change_date
   FROM steps
-  WHERE price_before > 0 AND price <> price_before AND ABS(price - price_before) >= @least_change * price_before
+  WHERE earlier_price > 0 AND price <> earlier_price AND ABS(price - earlier_price) >= @least_change * earlier_price
 ),
 alone AS (
   SELECT change_date, product_id

@@ -7,6 +7,7 @@ Airflow's file_arrival, takes the files in.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def take_public_set(flags: argparse.Namespace, source: PublicSet, settings: Sett
         raise ConfigError("--from goes with a database or a service")
     if source.source not in SOURCES:
         raise ConfigError(f"{flags.name} names the source {source.source!r}; there are {', '.join(SOURCES)}")
-    file = flags.file or download(flags.name, source, settings.data_path / "fetched")
+    file = flags.file or download(flags.name, source, settings.data_path / "fetched", os.environ)
     path, sha256 = deliver_file(file, source.source, settings, flags.sha256 or source.sha256)
     return {"name": flags.name, "files": [{"file": str(path), "sha256": sha256}]}
 
@@ -85,8 +86,8 @@ def read_events(flags: argparse.Namespace, source: DatabaseSource | HttpSource, 
     bookmarks = Bookmarks(settings, flags.name)
     with bookmarks.hold():
         start = flags.bookmark or bookmarks.read()
-        pages = (database.read_pages(source, start) if isinstance(source, DatabaseSource)
-                 else http_api.read_pages(source, start))
+        pages = (database.read_pages(source, start, os.environ) if isinstance(source, DatabaseSource)
+                 else http_api.read_pages(source, start, os.environ))
         files = [{"file": str(path), "rows": rows}
                  for path, rows in deliver_pages(flags.name, source, pages, settings, bookmarks)]
         return {"name": flags.name, "from": start, "bookmark": bookmarks.read(), "files": files}

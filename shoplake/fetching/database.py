@@ -1,6 +1,6 @@
 """Rows of a database's table, in the order of its cursor column."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,16 +14,21 @@ PAGE_ROWS = 5_000
 _CONNECT_SECONDS = 15
 
 
-def read_pages(source: DatabaseSource, bookmark: str | None) -> Iterator[tuple[list[dict[str, Any]], str]]:
+def read_pages(
+    source: DatabaseSource, bookmark: str | None, environment: Mapping[str, str],
+) -> Iterator[tuple[list[dict[str, Any]], str]]:
     """Give rows from the bookmark less the overlap on, page by page, each with the bookmark after it.
 
     One statement reads them all, from a cursor of the server: a row that changes meanwhile is as it was.
+
+    Args:
+        environment: holds the database's address.
 
     Raises:
         ConfigError: the address is no database's, or the table or a column is not there.
         SourceError: the database does not answer, or breaks off.
     """
-    engine = _connect(source)
+    engine = _connect(source, environment)
     try:
         with engine.connect() as connection:
             table = _reflect(source, connection)
@@ -43,8 +48,8 @@ def read_pages(source: DatabaseSource, bookmark: str | None) -> Iterator[tuple[l
         engine.dispose()
 
 
-def _connect(source: DatabaseSource) -> sa.Engine:
-    address = read_secret(source.url_env)
+def _connect(source: DatabaseSource, environment: Mapping[str, str]) -> sa.Engine:
+    address = read_secret(source.url_env, environment)
     try:
         # The parameter's name is PostgreSQL's and MySQL's; SQLite has no such thing.
         is_file = sa.make_url(address).get_backend_name() == "sqlite"

@@ -1,6 +1,5 @@
 """What can be fetched: configs/sources.yaml, read and checked."""
 
-import os
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
@@ -129,8 +128,8 @@ def load_definitions(path: Traversable) -> dict[str, DatabaseSource | HttpSource
         raise ConfigError(f"{path}: {wrong}") from error
 
 
-def read_secret(variable: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Give the value of an environment variable.
+def read_secret(variable: str, environment: Mapping[str, str]) -> str:
+    """Give the value of a variable of the environment.
 
     Raises:
         ConfigError: it is not set.

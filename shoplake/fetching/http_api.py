@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -32,11 +32,15 @@ class _BusyError(Exception):
 
 
 def read_pages(
-    source: HttpSource, bookmark: str | None, sleep: Callable[[float], None] = time.sleep,
+    source: HttpSource, bookmark: str | None, environment: Mapping[str, str],
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
     """Give records from the bookmark on, page by page; at the end no records and the greatest bookmark of all.
 
     Not before the end, because nobody promises in which order a service answers.
+
+    Args:
+        environment: holds the token.
 
     Raises:
         ConfigError: the token is not set.
@@ -44,7 +48,7 @@ def read_pages(
     """
     headers = {"Accept": "application/json"}
     if source.token_env:
-        headers["Authorization"] = f"Bearer {read_secret(source.token_env)}"
+        headers["Authorization"] = f"Bearer {read_secret(source.token_env, environment)}"
     parameters: dict[str, Any] = dict(source.parameters)
     if bookmark is not None:
         parameters[source.bookmark_parameter] = bookmark

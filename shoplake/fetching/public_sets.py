@@ -1,6 +1,6 @@
 """Public sets from where they are kept, by the client of that place."""
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from shoplake.errors import ConfigError, SourceError
@@ -9,10 +9,10 @@ from shoplake.fetching.definitions import PublicSet
 TOKEN = ("KAGGLE_USERNAME", "KAGGLE_KEY")
 
 
-def download(name: str, wanted: PublicSet, folder: Path) -> Path:
+def download(name: str, wanted: PublicSet, folder: Path, environment: Mapping[str, str]) -> Path:
     """Download a set's archive into the folder; give the file.
 
-    The client reads the token from the environment, so none is written to a file.
+    The client reads the token from the process's own environment, so none is written to a file.
 
     Raises:
         ConfigError: the client is not installed, or there is no token.
@@ -20,7 +20,7 @@ def download(name: str, wanted: PublicSet, folder: Path) -> Path:
     """
     by_hand = (f"Or download https://www.kaggle.com/datasets/{wanted.dataset} by hand, and give the archive: "
                f"python utils/fetch_source.py {name} --file ARCHIVE.zip")
-    if missing := [variable for variable in TOKEN if not os.environ.get(variable)]:
+    if missing := [variable for variable in TOKEN if not environment.get(variable)]:
         raise ConfigError(f"Kaggle wants a token, and {', '.join(missing)} is not set. {by_hand}")
     try:
         from kaggle.api.kaggle_api_extended import KaggleApi

@@ -1,6 +1,7 @@
 """Fetching from a database and a service: every row arrives, twice at most, and a run that dies loses none."""
 
 import json
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -119,7 +120,7 @@ def insert(engine: sa.Engine, rows: list[dict[str, Any]]) -> None:
 
 def fetch(source: DatabaseSource, settings: Settings) -> list[int]:
     bookmarks = Bookmarks(settings, "shop")
-    pages = database.read_pages(source, bookmarks.read())
+    pages = database.read_pages(source, bookmarks.read(), os.environ)
     return [count for _, count in deliver_pages("shop", source, pages, settings, bookmarks)]
 
 
@@ -163,7 +164,7 @@ def test_a_run_that_dies_between_two_files_repeats_and_loses_nothing(
     monkeypatch.setattr(database, "PAGE_ROWS", 7)
     insert(engine, [order(number, number) for number in range(40)])
     source, bookmarks = of_database(overlap=0), Bookmarks(settings, "shop")
-    dying = deliver_pages("shop", source, database.read_pages(source, None), settings, bookmarks)
+    dying = deliver_pages("shop", source, database.read_pages(source, None, os.environ), settings, bookmarks)
     assert next(dying)[1] == 14
     assert next(dying)[1] == 14  # it dies before the second file's bookmark
     del dying
@@ -193,7 +194,7 @@ def test_a_database_that_is_not_as_defined_is_named(
     insert(engine, [order(1, 0)])
     bookmark = "2026-03-01T12:00:00" if change.get("cursor") == "who" else None
     with pytest.raises(error, match=said):
-        list(database.read_pages(of_database(**change), bookmark))
+        list(database.read_pages(of_database(**change), bookmark, os.environ))
 
 
 def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) 
                     "hidden-word"):
         monkeypatch.setenv("SHOP_DATABASE_URL", address)
         with pytest.raises((ConfigError, SourceError)) as raised:
-            list(database.read_pages(of_database(), None))
+            list(database.read_pages(of_database(), None, os.environ))
         assert "hidden-word" not in str(raised.value)
 
 
@@ -266,7 +267,7 @@ def of_service(service: Service, **other: Any) -> HttpSource:
 
 def call(source: HttpSource, settings: Settings, sleep: Callable[[float], None] = lambda seconds: None) -> list[int]:
     bookmarks = Bookmarks(settings, "clicks")
-    pages = http_api.read_pages(source, bookmarks.read(), sleep)
+    pages = http_api.read_pages(source, bookmarks.read(), os.environ, sleep)
     return [count for _, count in deliver_pages("clicks", source, pages, settings, bookmarks)]
 
 
