@@ -6,7 +6,8 @@ from pathlib import Path
 from shoplake.errors import ConfigError, SourceError
 from shoplake.fetching.definitions import PublicSet
 
-TOKEN = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+# Kaggle's token, in its new form or its old one.
+TOKENS = (("KAGGLE_API_TOKEN",), ("KAGGLE_USERNAME", "KAGGLE_KEY"))
 
 
 def download(name: str, wanted: PublicSet, folder: Path, environment: Mapping[str, str]) -> Path:
@@ -20,8 +21,9 @@ def download(name: str, wanted: PublicSet, folder: Path, environment: Mapping[st
     """
     by_hand = (f"Or download https://www.kaggle.com/datasets/{wanted.dataset} by hand, and give the archive: "
                f"python utils/fetch_source.py {name} --file ARCHIVE.zip")
-    if missing := [variable for variable in TOKEN if not environment.get(variable)]:
-        raise ConfigError(f"Kaggle wants a token, and {', '.join(missing)} is not set. {by_hand}")
+    if not any(all(environment.get(variable) for variable in token) for token in TOKENS):
+        names = ", or ".join(" and ".join(token) for token in TOKENS)
+        raise ConfigError(f"Kaggle wants a token in the environment: {names}. {by_hand}")
     try:
         from kaggle.api.kaggle_api_extended import KaggleApi
     except ImportError as error:
@@ -31,7 +33,7 @@ def download(name: str, wanted: PublicSet, folder: Path, environment: Mapping[st
         client = KaggleApi()
         client.authenticate()
         client.dataset_download_files(wanted.dataset, path=str(folder), quiet=True, unzip=False)
-    except Exception as error:  # its errors have no class in common
+    except (Exception, SystemExit) as error:  # its errors have no class in common, and without a right token it exits
         raise SourceError(f"Kaggle did not give {wanted.dataset}: {type(error).__name__}: {str(error)[:200]}. {by_hand}"
                           ) from error
     path = folder / f"{wanted.dataset.split('/')[1]}.zip"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from shoplake.errors import ConfigError, LockError, SourceError
 from shoplake.fetching import database, delivery, http_api
 from shoplake.fetching.definitions import DatabaseSource, HttpSource, PublicSet, load_definitions
 from shoplake.fetching.delivery import Bookmarks, deliver_file, deliver_pages, map_row
+from shoplake.fetching.public_sets import download
 from shoplake.settings import PROJECT_ROOT, Settings, load_settings
 from shoplake.sources import open_source
 
@@ -358,6 +360,21 @@ def test_two_runs_at_once_are_refused(settings: Settings) -> None:
     with Bookmarks(settings, "shop").hold(), pytest.raises(LockError, match="is fetching shop now"), \
             Bookmarks(settings, "shop").hold():
         pass
+
+
+@pytest.mark.parametrize(("environment", "said"), [
+    ({}, "wants a token in the environment: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY"),
+    ({"KAGGLE_USERNAME": "u"}, "wants a token"),
+    ({"KAGGLE_API_TOKEN": "t"}, r"pip install 'shoplake\[kaggle\]'"),
+])
+def test_a_download_that_cannot_be_says_what_to_do_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, "kaggle.api.kaggle_api_extended", None)  # as if it were not installed
+    wanted = PublicSet(kind="public_set", dataset="owner/name", source="rees46")
+    with pytest.raises(ConfigError, match=said) as raised:
+        download("rees46", wanted, tmp_path, environment)
+    assert "python utils/fetch_source.py rees46 --file ARCHIVE.zip" in str(raised.value)
 
 
 def test_a_given_archive_is_put_there_and_a_wrong_one_is_not(settings: Settings, tmp_path: Path) -> None:
