@@ -126,14 +126,14 @@ def show_funnel() -> None:
 
 
 def show_products() -> None:
-    """Show the products page, and what goes with all products or one."""
+    """Show the products page, and what goes with the one that is chosen."""
     import streamlit as st
 
     from shoplake.dashboards.shop_pages import product_choices, products_page
 
-    product = st.selectbox("What goes with", ["all", *product_choices(st.session_state["board"])], key="goes_with",
+    product = st.selectbox("What goes with", product_choices(st.session_state["board"]), key="goes_with",
                            accept_new_options=True)
-    keep_fresh(lambda board, now: products_page(board, now, product or "all"))
+    keep_fresh(lambda board, now: products_page(board, now, product))
 
 
 def show_quality() -> None:

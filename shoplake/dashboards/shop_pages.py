@@ -49,26 +49,27 @@ def funnel_page(board: Board, now: datetime) -> Page:
     span = f"visits that began from {steps.day('from_date')} to {steps.day('to_date')}"
     return Page("Funnel", origin, (*notices, *_bars(f"Looked at a category: {span}", steps), list_table(
         f"From look to order: {span}", steps.rows, {
-            "category": "Category", "view_sessions": "Looked", "cart_sessions": "Put into the cart",
-            "order_sessions": "Ordered", "cart_rate": "Look to cart", "order_rate": "Cart to order",
-            "conversion_rate": "Look to order", "human_conversion_rate": "Without programs"},
+            "category": "Category", "view_sessions": "Looked", "cart_sessions": "In the cart",
+            "order_sessions": "Ordered", "cart_rate": "To cart", "order_rate": "Cart to order",
+            "conversion_rate": "To order", "human_conversion_rate": "People only"},
         board.currency, bar="view_sessions")))
 
 
-def products_page(board: Board, now: datetime, product: str = "all") -> Page:
-    """Show what products did in twelve weeks, and what goes with them or with one."""
+def products_page(board: Board, now: datetime, product: str | None = None) -> Page:
+    """Show what products did in twelve weeks, and what goes with one: the best, if none is named."""
     notices, origin = describe_gold(board, now)
     if board.changed_at(DAILY_SALES.name) is None:
         return Page("Products", origin, notices)
     if board.changed_at(PRODUCT_PERFORMANCE.name) is None:
         return Page("Products", origin, (*notices, _ONE_DAY))
-    best, together = board.ask("product_performance"), board.ask("product_recommendations", product=product)
-    whose = "products" if product == "all" else f"the product {product}"
-    goes_with: Block = list_table(f"What goes with {whose}", together.rows, {
-        "product_id": "Product", "rank": "Rank", "recommended_product_id": "Recommended", "method": "Because of",
+    best = board.ask("product_performance")
+    whose = product or next(iter(best.rows["product_id"].to_pylist()), "all")
+    together = board.ask("product_recommendations", product=whose).rows
+    goes_with: Block = list_table(f"What goes with the product {whose}", together, {
+        "rank": "Rank", "recommended_product_id": "Recommended", "method": "Because of",
         "basket_count": "Orders and visits with both"}, board.currency)
-    if together.rows.num_rows == 0:
-        goes_with = Notice("info", f"Nothing is known of {whose} in the last 90 days.")
+    if together.num_rows == 0:
+        goes_with = Notice("info", f"Nothing is known of the product {whose} in the last 90 days.")
     return Page("Products", origin, (*notices, list_table(
         f"The best products of twelve weeks until {best.day('to_date')}", best.rows, {
             "net_rank": "Rank", "product_id": "Product", "category": "Category", "abc_class": "ABC",

@@ -45,16 +45,15 @@ def test_the_funnel_goes_from_look_to_order(fill_lake: FillLake, board: Board) -
     assert rows[1][4:] == ("0.0%", "–", "0.0%", "0.0%")
 
 
-def test_products_and_what_goes_with_one(fill_lake: FillLake, board: Board) -> None:
+def test_products_and_what_goes_with_one(fill_lake: FillLake, board: Board, hostile: str) -> None:
     fill_lake()
     page = products_page(board, now())
     best = listing_of(page, "The best products")
     assert [row[0] for row in best.rows] == ["1", "2"]
     assert best.rows[0][5:] == ("£100.00", "1", "4", "25.0%", "25.0%")
     assert best.rows[1][8:] == ("–", "–")
-    assert len(listing_of(page, "What goes with products").rows) == 2
-    of_one = listing_of(products_page(board, now(), "a"), "What goes with the product a")
-    assert [row[0] for row in of_one.rows] == ["a"]
+    assert listing_of(page, "What goes with the product a").rows == (("1", hostile, "together", "7"),)
+    assert listing_of(products_page(board, now(), hostile), "What goes with").rows == (("1", "a", "category", "–"),)
     (notice,) = notices_of(products_page(board, now(), "no such"))
     assert notice.text == "Nothing is known of the product no such in the last 90 days."
     assert product_choices(board)[0] == "a"
