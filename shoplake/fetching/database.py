@@ -57,7 +57,7 @@ def _connect(source: DatabaseSource, environment: Mapping[str, str]) -> sa.Engin
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
         # The address may hold a password: it is not shown.
         raise ConfigError(f"{source.url_env} is no address of a database that can be reached from here "
-                          f"({type(error).__name__}); its form is dialect+driver://user:password@host/name") from error
+                          f"({type(error).__name__}); docs/sources.md tells its form") from error
 
 
 def _columns(source: DatabaseSource) -> list[str]:

