@@ -51,7 +51,7 @@ def run_first(data: Path) -> tuple[Lake, dict[str, Any]]:
     return lake, first
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_run_fills_every_table(tmp_path: Path) -> None:
     run_first(tmp_path / "data")
 

@@ -59,7 +59,7 @@ def test_the_plan_says_how_rows_get_there_and_what_is_billed(capsys: Capture) ->
     text = capsys.readouterr().out
     assert "MERGE `shoplake-dev.gold.daily_sales` AS target" in text
     assert "`shoplake-dev.ops.ledger` has no partitions: a load job replaces its rows" in text
-    assert re.search(r"MERGE gold.daily_sales +gold.daily_sales +3 partitions +912,000 bytes", text)
+    assert re.search(r"MERGE gold.daily_sales +gold.daily_sales +3 partitions +1,104,000 bytes", text)
     assert re.search(r"billed: [\d,]+ bytes \(about \$", text)
 
 

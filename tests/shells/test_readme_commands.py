@@ -78,7 +78,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     subprocess.run([sys.executable, "kafka/broker.py", "stop"], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_every_command_of_the_readme_runs_in_its_order(clone: Path) -> None:
     assert shutil.which("python") == str(Path(sys.executable).parent / "python")
     assert COMMANDS[-1] == STOP
