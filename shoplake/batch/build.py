@@ -89,8 +89,7 @@ def build_gold_table(
         events = read_days(spark, lake, SILVER_EVENTS, gold.days_to_read(days)).withColumn(
             "shop_hour", F.hour(F.from_utc_timestamp("event_time", shop_time_zone(lake))))
         rows = gold.build(events).filter(days_predicate(gold.table, sorted(days)))
-        metadata = {} if version is None else {LEDGER_VERSION: version}
-        replace_days(rows, lake, gold.table, sorted(days), metadata, lock)
+        replace_days(rows, lake, gold.table, sorted(days), _note(version), lock)
         return days
 
 
@@ -142,8 +141,7 @@ def build_snapshot(
             return set()
         first = date.min if snapshot.days_back is None else as_of - timedelta(days=snapshot.days_back - 1)
         inputs = [read_days(spark, lake, table, days_of(lake, table, as_of, first)) for table in snapshot.inputs]
-        metadata = {} if version is None else {LEDGER_VERSION: version}
-        replace_days(snapshot.build(*inputs, as_of), lake, snapshot.table, [as_of], metadata, lock)
+        replace_days(snapshot.build(*inputs, as_of), lake, snapshot.table, [as_of], _note(version), lock)
         return {as_of}
 
 
@@ -167,6 +165,10 @@ def build_dimension(spark: SparkSession, lake: Lake, lock_timeout: float, *, is_
         if not is_wanted and built_ledger_version(lake, PRODUCTS_DIM) == version:
             return False
         sales = read_days(spark, lake, DAILY_SALES, days_of(lake, DAILY_SALES, date.max))
-        metadata = {} if version is None else {LEDGER_VERSION: version}
-        replace_days(build_products_dim(sales), lake, PRODUCTS_DIM, (), metadata, lock)
+        replace_days(build_products_dim(sales), lake, PRODUCTS_DIM, (), _note(version), lock)
         return True
+
+
+def _note(version: int | None) -> dict[str, int]:
+    """Give what a commit says of the ledger version that it has read."""
+    return {} if version is None else {LEDGER_VERSION: version}

@@ -9,15 +9,19 @@ from shoplake.contract.measures import SALES, SALES_EVENT_TYPES
 ORDER_MEASURES = {{"order_count": "line_count"}.get(name, name): sql for name, sql in SALES.items()}
 
 
-def count_orders() -> Column:
-    """Count the distinct orders of one user's events.
+def identify_order() -> Column:
+    """Give what an event's order is known by among those of its user.
 
     An order without an order_id is all that its user ordered at one moment: a shop's system that sends none still has
     baskets of several lines.
     """
     moment = F.when(F.col("order_id").isNull(), F.col("event_time"))
-    order = F.struct("order_id", moment.alias("moment"))
-    return F.count_distinct(F.when(F.col("event_type") == "order_created", order))
+    return F.struct("order_id", moment.alias("moment"))
+
+
+def count_orders() -> Column:
+    """Count the distinct orders of one user's events."""
+    return F.count_distinct(F.when(F.col("event_type") == "order_created", identify_order()))
 
 
 def build_customer_daily_sales(events: DataFrame) -> DataFrame:

@@ -20,8 +20,7 @@ def build_product_performance(sales: DataFrame, as_of: date) -> DataFrame:
 
     The classes are those of sql/abc_xyz_classes.sql with its defaults.
     """
-    day = F.col("event_date")
-    window = sales.filter((day > F.date_sub(F.lit(as_of), DAYS_BACK)) & (day <= F.lit(as_of)))
+    window = keep_last_days(sales, as_of, DAYS_BACK)
     week = F.expr(f"date_diff(DATE'{as_of}', event_date) DIV 7")
     types = {column.name: column.type for column in PRODUCT_PERFORMANCE.columns}
     measures = [*SALES, *INTEREST]
@@ -35,6 +34,12 @@ def build_product_performance(sales: DataFrame, as_of: date) -> DataFrame:
     return _classify(_rank(products.select("*", "_state.category", "_state.brand"))).withColumns({
         "as_of_date": F.lit(as_of),
         "cart_rate": divide("cart_count", "view_count"), "order_rate": divide("order_count", "view_count")})
+
+
+def keep_last_days(rows: DataFrame, as_of: date, count: int) -> DataFrame:
+    """Give the rows of so many days up to `as_of`, by their event_date."""
+    day = F.col("event_date")
+    return rows.filter((day > F.date_sub(F.lit(as_of), count)) & (day <= F.lit(as_of)))
 
 
 def _rank(products: DataFrame) -> DataFrame:

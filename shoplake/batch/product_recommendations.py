@@ -11,6 +11,8 @@ from datetime import date
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from shoplake.batch.customer_daily_sales import identify_order
+from shoplake.batch.product_performance import keep_last_days
 from shoplake.batch.sessions import assign_sessions, looks_like_a_program
 
 DAYS_BACK = 90
@@ -27,7 +29,7 @@ def build_product_recommendations(events: DataFrame, as_of: date) -> DataFrame:
     Args:
         events: rows of silver.events; those of other days are not used.
     """
-    days = cut_days(events, as_of)
+    days = keep_last_days(events, as_of, DAYS_BACK)
     # Both are read several times below, and are far smaller than the events.
     best, baskets = rank_sold(days).localCheckpoint(), find_baskets(days).localCheckpoint()
     candidates = score_pairs(baskets).unionByName(_offer_popular(best), allowMissingColumns=True)
@@ -42,12 +44,6 @@ def build_product_recommendations(events: DataFrame, as_of: date) -> DataFrame:
     )
 
 
-def cut_days(events: DataFrame, as_of: date) -> DataFrame:
-    """Give the events of the DAYS_BACK days up to `as_of`."""
-    day = F.col("event_date")
-    return events.filter((day > F.date_sub(F.lit(as_of), DAYS_BACK)) & (day <= F.lit(as_of)))
-
-
 def find_baskets(events: DataFrame) -> DataFrame:
     """Give the distinct products of each order and each person's visit, sorted: one column, `products`."""
     is_look = F.col("event_type").isin("product_viewed", "add_to_cart")
@@ -60,8 +56,7 @@ def find_baskets(events: DataFrame) -> DataFrame:
 
 def find_orders(events: DataFrame) -> DataFrame:
     """Give the distinct products of each order: one column, `_products`."""
-    moment = F.when(F.col("order_id").isNull(), F.col("event_time"))
-    return events.filter("event_type = 'order_created'").groupBy("user_id", "order_id", moment).agg(
+    return events.filter("event_type = 'order_created'").groupBy("user_id", identify_order()).agg(
         F.collect_set("product_id").alias("_products")).select("_products")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
+from shoplake.batch.build import days_of
 from shoplake.batch.implicit_factors import find_alike
 from shoplake.batch.product_recommendations import (
     DAYS_BACK,
@@ -27,8 +28,10 @@ def judge_ways(spark: SparkSession, lake: Lake, as_of: date, days: int) -> dict[
     Raises:
         ConfigError: nothing is known of the days up to `as_of`.
     """
-    known = read_days(spark, lake, SILVER_EVENTS, _days(as_of - timedelta(days=DAYS_BACK - 1), as_of)).cache()
-    later = read_days(spark, lake, SILVER_EVENTS, _days(as_of + timedelta(days=1), as_of + timedelta(days=days)))
+    last, after = as_of + timedelta(days=days), as_of + timedelta(days=1)
+    known = read_days(spark, lake, SILVER_EVENTS, days_of(
+        lake, SILVER_EVENTS, as_of, as_of - timedelta(days=DAYS_BACK - 1))).cache()
+    later = read_days(spark, lake, SILVER_EVENTS, days_of(lake, SILVER_EVENTS, last, after))
     sold = rank_sold(known).orderBy("_place").toPandas()
     if sold.empty:
         raise ConfigError(f"there is no event in the {DAYS_BACK} days up to {as_of}; name another --as-of")
@@ -54,7 +57,3 @@ def _lists(recommendations: DataFrame) -> dict[str, list[str]]:
     for row in rows.sort_values(["product_id", "rank"]).itertuples():
         found.setdefault(str(row.product_id), []).append(str(row.recommended_product_id))
     return found
-
-
-def _days(first: date, last: date) -> set[date]:
-    return {first + timedelta(days=number) for number in range((last - first).days + 1)}

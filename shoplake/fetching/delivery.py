@@ -18,9 +18,9 @@ from filelock import FileLock, Timeout
 from shoplake.errors import LockError, SourceError
 from shoplake.fetching.definitions import DatabaseSource, HttpSource, look_into
 from shoplake.settings import Settings
+from shoplake.sources.records import file_sha256, unreadable
 
 FILE_ROWS = 100_000
-_CHUNK = 1 << 20
 # arrivals.py passes over files of this ending: they are not whole.
 _UNFINISHED = ".part"
 
@@ -136,19 +136,14 @@ def deliver_file(file: Path, source: str, settings: Settings, sha256: str | None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file.name
     unfinished = path.with_name(path.name + _UNFINISHED)
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as given, unfinished.open("wb") as copy:
-            while chunk := given.read(_CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-        shutil.copystat(file, unfinished)
+        shutil.copyfile(file, unfinished)
     except OSError as error:
-        raise SourceError(f"cannot read the file {file}: {error.strerror}; give the path of a readable file") from error
-    if sha256 and digest.hexdigest() != sha256:
+        raise unreadable(file, error) from error
+    found = file_sha256(unfinished)
+    if sha256 and found != sha256:
         unfinished.unlink()
-        raise SourceError(f"{file} has the SHA-256 {digest.hexdigest()}, expected is {sha256}: it is another file, or "
-                          "was damaged on its way; nothing was put into the landing folder")
-    os.utime(unfinished)  # it has come now: it must lie still for a while
+        raise SourceError(f"{file} has the SHA-256 {found}, expected is {sha256}: it is another file, or was damaged "
+                          "on its way; nothing was put into the landing folder")
     os.replace(unfinished, path)
-    return path, digest.hexdigest()
+    return path, found
