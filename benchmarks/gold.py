@@ -134,6 +134,7 @@ def append_silver(sql: "duckdb.DuckDBPyConnection", lake: Path, days: Sequence[d
     """Append days to silver.events; all of them are of one month."""
     from deltalake import write_deltalake
 
+    from shoplake.contract.events import EXCHANGE_RATE_TYPE, PRICE_TYPE
     from shoplake.contract.tables import SILVER_EVENTS
 
     moved = (days[0] - FIRST_DAY).days // MONTH * MONTH
@@ -145,6 +146,7 @@ def append_silver(sql: "duckdb.DuckDBPyConnection", lake: Path, days: Sequence[d
         "ingest_date": f"CAST(event_time + INTERVAL {moved} DAY AS DATE)", "is_late": "false", "content_hash": "''",
         "origin": "'bench'", "topic": "'bench'", "partition": "CAST(0 AS INT)", "offset": "CAST(0 AS BIGINT)",
         "query_id": "'bench'", "batch_id": "CAST(0 AS BIGINT)",
+        "original_price": f"CAST(NULL AS {PRICE_TYPE})", "exchange_rate": f"CAST(NULL AS {EXCHANGE_RATE_TYPE})",
     }
     columns = ", ".join(f'{made.get(name, name)} AS "{name}"' for name in SILVER_EVENTS.column_names)
     rows = sql.execute(f"SELECT {columns} FROM month WHERE event_date + {moved} BETWEEN ? AND ?",

@@ -24,7 +24,8 @@ from shoplake.deployment import (
 from shoplake.errors import EXIT_OK, DeploymentError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import PROJECT_ROOT, GcpSettings, load_settings
+from shoplake.sections import GcpSettings
+from shoplake.settings import PROJECT_ROOT, load_settings
 
 DOCKERFILES = {"dataproc": "gcp/Dockerfile.dataproc", "ml": "docker/Dockerfile.ml"}
 

@@ -26,7 +26,8 @@ from shoplake.deployment import (
 from shoplake.errors import EXIT_OK
 from shoplake.logs import configure_logging
 from shoplake.outcome import run_to_exit_code
-from shoplake.settings import HOME_VARIABLE, PROFILE_VARIABLE, PROJECT_ROOT, GcpSettings, Settings, load_settings
+from shoplake.sections import GcpSettings
+from shoplake.settings import HOME_VARIABLE, PROFILE_VARIABLE, PROJECT_ROOT, Settings, load_settings
 
 SHELL_FOLDERS = ("kafka", "spark", "sql", "ml", "dashboard", "gcp", "utils")
 TOKEN_USER = "oauth2accesstoken"  # noqa: S105  # a name; the token is its password

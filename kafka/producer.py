@@ -83,8 +83,12 @@ def run(flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     check_flags(flags, settings)
     if flags.replay:
-        from shoplake.sources import open_source
+        from shoplake.sources import holds_users, open_source
 
+        if holds_users(flags.source):
+            raise ConfigError(f"the source {flags.source} holds users, and only events go through Kafka. Run: "
+                              f"spark-submit spark/batch_processing.py --historical-csv {flags.replay} "
+                              f"--source {flags.source}")
         reader = open_source(flags.replay, flags.source, settings)
         return send(islice(reader, flags.limit), flags, settings, reader=reader)
 
@@ -96,7 +100,7 @@ def run(flags: argparse.Namespace) -> int:
     days = (flags.first, flags.last)
     asked = {"seed": flags.seed, "events": flags.events, "from": flags.first, "to": flags.last}
     shop = build_shop(settings.simulation)
-    truth = Truth(asked | settings.shop.model_dump(), shop) if flags.truth else None
+    truth = Truth(asked | settings.shop.model_dump(include={"time_zone", "currency"}), shop) if flags.truth else None
     if flags.to_file:
         records = simulate_file(flags.to_file, *days, flags.events, flags.seed, settings)
     elif flags.first:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from shoplake.forecasting.series_models import Spread
     from shoplake.forecasting.totals import RelativeBands
     from shoplake.lake.addresses import Lake
-    from shoplake.settings import FeatureSettings
+    from shoplake.sections import FeatureSettings
 
 FORMATS = ("csv", "parquet")
 # Products that are told without --top.

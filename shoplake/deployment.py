@@ -13,7 +13,8 @@ from pathlib import Path
 
 from shoplake.errors import ConfigError, DeploymentError
 from shoplake.outcome import print_result
-from shoplake.settings import PROFILES, GcpSettings
+from shoplake.sections import GcpSettings
+from shoplake.settings import PROFILES
 
 CLOUD_PROFILES = PROFILES[1:]
 # As in gcp/terraform; a test keeps both equal.

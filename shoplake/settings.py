@@ -10,14 +10,28 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
+from typing import Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shoplake.errors import ConfigError, SourceError
+from shoplake.sections import (
+    AirflowSettings,
+    DashboardSettings,
+    GcpSettings,
+    KafkaSettings,
+    LakeSettings,
+    MlSettings,
+    QualitySettings,
+    ShopSettings,
+    SimulationSettings,
+    SourcesSettings,
+    SparkSettings,
+    StackSettings,
+    WarehouseSettings,
+)
 
 ENV_PREFIX = "SHOPLAKE_"
 PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
@@ -29,176 +43,6 @@ EMBEDDED = "embedded"
 STREAM_STOP_SECONDS = 600  # a stream told to stop ends its batch first
 # MLflow reads these when it is imported, here or in a program that we start: it shall not call home nor draw bars.
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
-
-
-def _known_time_zone(name: str) -> str:
-    if name not in available_timezones():
-        raise ValueError(f"{name!r} is no IANA time zone; Europe/London is one")
-    return name
-
-
-TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
-Share = Annotated[float, Field(ge=0, le=0.5)]
-PositiveInt = Annotated[int, Field(gt=0)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ShopSettings(_Section):
-    time_zone: TimeZone
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-
-
-class LakeSettings(_Section):
-    root: Annotated[str, Field(min_length=1)]
-    lock_timeout: Annotated[float, Field(ge=0)]
-    lease: Annotated[float, Field(ge=1)]
-
-
-class KafkaSettings(_Section):
-    bootstrap_servers: Annotated[str, Field(min_length=1)]
-    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-    consumer_group: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1024, le=65535)]
-    data_dir: Path
-    delivery_timeout: PositiveInt
-    start_timeout: PositiveInt
-
-
-class SparkSettings(_Section):
-    app_name: str
-    trigger_interval: PositiveInt
-    max_offsets_per_trigger: PositiveInt
-    drain_timeout: PositiveInt
-    file_chunk_rows: PositiveInt
-    runner: Literal["submit", "dataproc"]
-    submit_options: tuple[str, ...]
-    stream_runtime: PositiveInt
-    max_batch_age: PositiveInt
-    metrics_port: Annotated[int, Field(ge=0, le=65535)]
-
-
-class SourcesSettings(_Section):
-    landing_dir: Path
-    landing_poll: PositiveInt
-    landing_settle: Annotated[int, Field(ge=0)]
-    landing_subscription: str
-    replay_max_bytes: Annotated[int, Field(ge=0)]
-
-
-class QualitySettings(_Section):
-    late_after: PositiveInt
-    future_tolerance: Annotated[int, Field(ge=0)]
-
-
-class WarehouseSettings(_Section):
-    kind: Literal["duckdb", "bigquery"]
-    max_rows: PositiveInt
-    query_timeout: PositiveInt
-    endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
-    maximum_bytes_billed: Annotated[int, Field(ge=10_485_760)]  # BigQuery bills no query less than 10 MB
-
-
-class DataprocSettings(_Section):
-    runtime_version: str
-    container_image: str
-    service_account: str
-    subnetwork: str
-    code_uri: str
-    jars: tuple[str, ...]
-    max_executors: Annotated[int, Field(ge=2)]
-    ttl: Annotated[int, Field(ge=600, le=14 * 86400)]
-
-
-class GcpSettings(_Section):
-    project_id: str
-    bucket_name: str
-    dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-    location: str
-    policy_tags: dict[Literal["public", "internal", "personal", "secret"], str]
-    storage_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
-    storage_timeout: PositiveInt
-    dataproc: DataprocSettings
-
-
-class FeatureSettings(_Section):
-    lags: tuple[PositiveInt, ...]
-    rolling_windows: tuple[PositiveInt, ...]
-
-
-class XGBoostSettings(_Section):
-    n_estimators: PositiveInt
-    max_depth: PositiveInt
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    subsample: Annotated[float, Field(gt=0, le=1)]
-    colsample_bytree: Annotated[float, Field(gt=0, le=1)]
-    min_child_weight: Annotated[float, Field(ge=0)]
-    reg_lambda: Annotated[float, Field(ge=0)]
-    tweedie_variance_power: Annotated[float, Field(gt=1, lt=2)]
-    seed: int
-
-
-class MlSettings(_Section):
-    model_dir: Path
-    tracking_uri: Annotated[str, Field(pattern=r"^(https?://.+)?$")]
-    min_history_days: Annotated[int, Field(ge=30)]
-    runner: Literal["processes", "spark"]
-    processes: PositiveInt
-    train_days: PositiveInt
-    train_every: PositiveInt
-    max_training_rows: PositiveInt
-    validation_days: PositiveInt
-    promotions_file: str
-    features: FeatureSettings
-    xgboost: XGBoostSettings
-
-
-class AirflowSettings(_Section):
-    schedule: str
-    time_zone: TimeZone
-    retries: Annotated[int, Field(ge=0)]
-    retry_delay: PositiveInt
-    max_retry_delay: PositiveInt
-    stream_retries: Annotated[int, Field(ge=0)]
-    stream_retry_delay: PositiveInt
-    task_timeout: PositiveInt
-    short_task_timeout: PositiveInt
-    deadline: Annotated[int, Field(ge=0)]
-    webhook_url: SecretStr = SecretStr("")
-    webhook_timeout: PositiveInt
-    openlineage_file: str
-    port: Annotated[int, Field(ge=1024, le=65535)]
-    parallelism: PositiveInt
-    history_days: Annotated[int, Field(ge=0)]
-    events: PositiveInt
-    train_weekday: Annotated[int, Field(ge=0, le=6)]
-
-
-class DashboardSettings(_Section):
-    port: Annotated[int, Field(ge=1024, le=65535)]
-    refresh_seconds: PositiveInt
-    batch_stale_after: PositiveInt
-    gold_stale_after: PositiveInt
-
-
-class StackSettings(_Section):
-    start_timeout: PositiveInt
-    stop_timeout: PositiveInt
-
-
-class SimulationSettings(_Section):
-    products: PositiveInt
-    users: PositiveInt
-    duplicate_share: Share
-    conflict_same_time_share: Share
-    conflict_other_date_share: Share
-    late_share: Share
-    out_of_order_share: Share
-    corrupt_share: Share
-    future_share: Share
-    bot_share: Share
 
 
 class Settings(BaseSettings):
@@ -284,6 +128,12 @@ class Settings(BaseSettings):
         if "://" in self.lake.root:
             return f"gs://{self.gcp.bucket_name or self.lake.root.split('/')[2]}/{self.sources.landing_dir}"
         return str(self.landing_path)
+
+    @property
+    def rates_address(self) -> str | None:
+        """Where the file of exchange rates is, a path of this machine or gs://bucket/name, if there is one."""
+        file = self.shop.rates_file
+        return (file if "://" in file else str(self.data_path / file)) if file else None
 
     @property
     def promotions_path(self) -> Path | None:

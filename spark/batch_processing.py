@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from shoplake.lake.addresses import Lake
+    from shoplake.sources import SourceReader
 
 LOG = logging.getLogger("shoplake.batch")
 # What is told of a file, by the ledger's columns.
@@ -65,6 +66,7 @@ def run_batch(arguments: argparse.Namespace) -> int:
     from pyspark.sql import SparkSession
 
     from shoplake.batch.job import build_tables, choose_tables
+    from shoplake.contract.tables import DAILY_SALES
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.streaming.ingest import INGEST_TABLES
@@ -77,13 +79,12 @@ def run_batch(arguments: argparse.Namespace) -> int:
         check_session(spark)
         create_tables(lake, INGEST_TABLES, settings.shop)
         ingested = ingest(spark, lake, settings, arguments) if arguments.historical_csv else None
-        built = {}
-        if not arguments.ingest_only:
-            built = build_tables(spark, lake, settings, choose_tables(arguments.tables), days, arguments.as_of)
+        tables = () if arguments.ingest_only else choose_tables(arguments.tables)
+        built = build_tables(spark, lake, settings, tables, days, arguments.as_of) if tables else {}
     finally:
         if own_session:
             spark.stop()
-    exported = None if arguments.ingest_only else export(lake, settings)
+    exported = export(lake, settings) if DAILY_SALES in tables else None
     report = {"ingested": ingested, "built": built, "exported": exported}
     print_result(report, describe(report), arguments.json)
     return EXIT_OK
@@ -124,7 +125,8 @@ def ingest_local(
 ) -> dict[str, Any]:
     """Take in a file of this machine."""
     from shoplake.lake.files import keep_file
-    from shoplake.sources import find_beside, open_source
+    from shoplake.lake.users import ingest_users
+    from shoplake.sources import find_beside, holds_users, open_source
     from shoplake.streaming.files import ingest_file
 
     beside = find_beside(path, source)
@@ -133,15 +135,23 @@ def ingest_local(
     for file in beside:
         keep_file(file, lake, source)
     records = open_source(kept.path, source, settings, kept.kept_at_ms, beside)
+    if holds_users(source):
+        counts = ingest_users(records, source, kept.sha256, kept.kept_at_ms, lake, settings.lake.lock_timeout)
+        return describe_taken(records, source, kept.sha256, {"duplicates": 0, **counts})
     totals = dict.fromkeys(COUNTS, 0)
     for row in ingest_file(spark, records, source, kept.sha256, lake, settings):
         for name, column in COUNTS.items():
             totals[name] += row[column]
         LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
+    return describe_taken(records, source, kept.sha256, totals)
+
+
+def describe_taken(records: "SourceReader", source: str, sha256: str, counts: dict[str, int]) -> dict[str, Any]:
+    """Tell of a file that is in, and warn of what could not be read of it."""
     for warning in records.warnings():
         LOG.warning(warning)
-    return {"sha256": kept.sha256, "source": source, "bad_lines": records.bad_lines,
-            "is_truncated": records.is_truncated, **totals}
+    return {"sha256": sha256, "source": source, "bad_lines": records.bad_lines, "is_truncated": records.is_truncated,
+            **counts}
 
 
 def export(lake: "Lake", settings: Settings) -> dict[str, Any]:
@@ -167,7 +177,7 @@ def describe(report: dict[str, Any]) -> str:
               for table, days in report["built"].items()]
     if report["exported"]:
         lines.append(f"{report['exported']['file']}: {report['exported']['rows']:,} rows")
-    else:
+    elif not report["built"]:
         lines.append("Next: spark-submit spark/batch_processing.py")
     return "\n".join(lines)
 

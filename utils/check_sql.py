@@ -18,7 +18,7 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, PROJECT_ROOT, find_resources, load_settings
 
 if TYPE_CHECKING:
-    from shoplake.settings import GcpSettings
+    from shoplake.sections import GcpSettings
     from shoplake.warehouse.google_analyzer import GoogleAnalyzer
     from shoplake.warehouse.sql_gate import Finding
 

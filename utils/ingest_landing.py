@@ -130,7 +130,7 @@ def take_in_file(
     except (SourceError, ConfigError) as error:  # the latter: of a kind that this shop excludes
         return reject(landing, arrival, settings, describe_reason(arrival, path, error), lake, sha256)
     kept = keep_file(path, lake, source)
-    route = choose_route(inspection, arrival.byte_count, settings)
+    route = choose_route(inspection, source, arrival.byte_count, settings)
     if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
         return "waiting", {}
     for warning in inspection.warnings:
@@ -182,9 +182,9 @@ def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
     from shoplake.airflow_environment import command_environment
 
     if route == "historical" and settings.spark.runner == "dataproc":
-        raise SourceError("a record of it is too large for Kafka, and no Spark is on this machine (spark.runner is "
-                          "dataproc): put its lines into smaller records, or take its copy under bronze/files/ in with "
-                          "a batch of spark/batch_processing.py --historical-csv gs://…")
+        raise SourceError("it tells of users, or a record is too large for Kafka, and no Spark is on this machine "
+                          "(spark.runner is dataproc): take its copy under bronze/files/ in with a batch of "
+                          "spark/batch_processing.py --historical-csv gs://…")
     binaries = Path(sys.executable).parent
     words = [sys.executable, "kafka/producer.py", "--replay"] if route == "kafka" else [
         str(binaries / "spark-submit"), *settings.spark.submit_options, "spark/batch_processing.py", "--ingest-only",

@@ -44,7 +44,7 @@ def inspect(flags: argparse.Namespace) -> int:
     """Look at the file, judge its first records, and tell."""
     settings = load_settings(flags.profile)
     configure_logging(settings.log_level)
-    from shoplake.sources import SOURCES, look_at, open_source
+    from shoplake.sources import SOURCES, holds_users, look_at, open_source
 
     seen = look_at(flags.file, flags.source)
     if seen.source is None:
@@ -52,7 +52,7 @@ def inspect(flags: argparse.Namespace) -> int:
                           f"{', '.join(SOURCES)}; the contract's own columns stand in docs/data_dictionary.md")
     reader = open_source(flags.file, seen.source, settings)
     records = list(islice(reader, flags.records))
-    problems = judge(records, settings)
+    problems = judge_users(records) if holds_users(seen.source) else judge(records, settings)
     reasons = Counter(reason for problem in problems for reason in problem["reasons"])
     result = {
         "file": str(flags.file), "source": seen.source, "packing": seen.packing, "encoding": seen.encoding,
@@ -64,26 +64,43 @@ def inspect(flags: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def judge_users(records: "list[SourceRecord]") -> list[dict[str, Any]]:
+    """Give the users that would be rejected, as `judge` does."""
+    from shoplake.lake.users import judge_users as judge_all
+
+    rows = judge_all([record.value for record in records]).select(["offset", "reasons"]).to_pylist()
+    return [describe_problem(row["offset"], row["reasons"], records[row["offset"]].value) for row in rows
+            if row["reasons"]]
+
+
 def judge(records: "list[SourceRecord]", settings: Settings) -> list[dict[str, Any]]:
     """Give the records that would go to quarantine, in the file's order, each with its reasons."""
     from pyspark.sql import SparkSession
 
+    from shoplake.lake.addresses import locate_lake
     from shoplake.quality.rules import event_rules
     from shoplake.streaming.files import to_dataframe
+    from shoplake.streaming.money import read_rates
     from shoplake.streaming.parse import parse_records
     from shoplake.streaming.validate import judge_events
 
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-inspect").getOrCreate()
     try:
-        parsed = parse_records(to_dataframe(spark, records), settings.shop)
+        rates = read_rates(locate_lake(settings), settings)
+        parsed = parse_records(to_dataframe(spark, records), settings.shop, rates)
         judged = judge_events(parsed, event_rules(settings.quality, settings.shop))
         rejected = judged.filter("size(reasons) > 0").select("offset", "reasons", "value").orderBy("offset").collect()
     finally:
         if own_session:
             spark.stop()
-    return [{"record": row["offset"] + 1, "reasons": row["reasons"],
-             "value": bytes(row["value"][:SHOWN_CHARACTERS]).decode("utf-8", "replace")} for row in rejected]
+    return [describe_problem(row["offset"], row["reasons"], row["value"]) for row in rejected]
+
+
+def describe_problem(offset: int, reasons: list[str], value: bytes) -> dict[str, Any]:
+    """Say of a record, counted from 1, why it would be rejected and how it begins."""
+    return {"record": offset + 1, "reasons": reasons,
+            "value": bytes(value[:SHOWN_CHARACTERS]).decode("utf-8", "replace")}
 
 
 def describe(result: dict[str, Any]) -> str:

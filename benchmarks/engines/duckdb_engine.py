@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
+from shoplake.contract.events import EXCHANGE_RATE_TYPE, FIELD_NAMES, V1_FIELDS
 from shoplake.contract.measures import SALES
 from shoplake.quality.rules import JSON_VALID, NOT_LATE, event_rules
 from shoplake.settings import load_settings
@@ -65,7 +65,8 @@ def judge(connection: duckdb.DuckDBPyConnection, rules: list[Any]) -> None:
         coalesce(regexp_full_match(text, '(?s)\\s*\\{{.*\\}}\\s*') AND json_valid(text), false) AS is_json,
         CASE WHEN is_json THEN from_json(text, '{structure}') END AS e FROM records),
     typed AS (SELECT * EXCLUDE (text, e), NOT regexp_matches(concat({fields}), '[\\x00-\\x1f\\x7f]') AS is_text_clean,
-        NOT regexp_matches(concat_ws(chr(10), {fields}), '(?m)^[\\[{{]') AS is_scalar, {typed} FROM parsed),
+        NOT regexp_matches(concat_ws(chr(10), {fields}), '(?m)^[\\[{{]') AS is_scalar, {typed},
+        CAST(NULL AS {EXCHANGE_RATE_TYPE}) AS exchange_rate FROM parsed),
     identified AS (SELECT * REPLACE (coalesce(event_id, {hash_fields(V1_FIELDS)}) AS event_id) FROM typed)
     SELECT *, CASE WHEN event_time BETWEEN '1970-01-02 00:00:00+00' AND '9999-01-01 00:00:00+00'
         THEN CAST(timezone('Europe/London', event_time) AS DATE) END AS event_date,

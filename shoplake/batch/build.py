@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from shoplake.batch import category_revenue, product_performance, product_recommendations, sessions
+from shoplake.batch import cancellations, category_revenue, product_performance, product_recommendations, sessions
+from shoplake.batch.cancellations import build_cancellations
 from shoplake.batch.category_revenue import build_category_revenue
 from shoplake.batch.conversion_funnel import build_conversion_funnel
 from shoplake.batch.customer_daily_sales import build_customer_daily_sales
@@ -22,6 +23,7 @@ from shoplake.batch.product_performance import build_product_performance
 from shoplake.batch.product_recommendations import build_product_recommendations
 from shoplake.batch.products_dim import build_products_dim
 from shoplake.contract.tables import (
+    CANCELLATIONS,
     CATEGORY_REVENUE,
     CONVERSION_FUNNEL,
     CUSTOMER_DAILY_SALES,
@@ -62,6 +64,7 @@ GOLD_BUILDS = (
     GoldBuild(CATEGORY_REVENUE, build_category_revenue, category_revenue.days_to_build, category_revenue.days_to_read),
     GoldBuild(DAILY_SALES_SUMMARY, build_daily_sales_summary),
     GoldBuild(CUSTOMER_DAILY_SALES, build_customer_daily_sales),
+    GoldBuild(CANCELLATIONS, build_cancellations, cancellations.days_to_build, cancellations.days_to_read),
     GoldBuild(SESSIONS, sessions.build_sessions, sessions.days_to_build, sessions.days_to_read),
     GoldBuild(CONVERSION_FUNNEL, build_conversion_funnel, sessions.days_to_build, sessions.days_to_read),
 )

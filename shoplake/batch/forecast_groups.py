@@ -23,7 +23,8 @@ from shoplake.forecasting.models import LearnedModel, XGBoostRegressor
 from shoplake.forecasting.names import SERIES_MODELS
 from shoplake.forecasting.series_models import Answer, Spread, forecast_series, over_processes
 from shoplake.forecasting.training import plan_rows, rows_at
-from shoplake.settings import MlSettings, Settings
+from shoplake.sections import MlSettings
+from shoplake.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -19,14 +19,16 @@ from shoplake.batch.build import (
     build_snapshot,
     find_as_of,
 )
-from shoplake.contract.tables import PRODUCTS_DIM, Table
+from shoplake.batch.user_segments import build_user_segments
+from shoplake.contract.tables import PRODUCTS_DIM, USER_SEGMENTS, Table
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.delta import create_tables
 from shoplake.settings import Settings
 
 LOG = logging.getLogger("shoplake.batch")
-BUILT_TABLES = (*(gold.table for gold in GOLD_BUILDS), PRODUCTS_DIM, *(one.table for one in SNAPSHOT_BUILDS))
+BUILT_TABLES = (*(gold.table for gold in GOLD_BUILDS), PRODUCTS_DIM, *(one.table for one in SNAPSHOT_BUILDS),
+                USER_SEGMENTS)
 # Planning and committing a table's few days leaves a core idle: two tables side by side take a third less time.
 TABLES_AT_ONCE = 2
 WHOLE = "whole"  # stands for the days of a table that has none
@@ -57,12 +59,16 @@ def build_tables(
     Raises:
         ShoplakeError: what the first table that failed did.
     """
-    create_tables(lake, [table for table in BUILT_TABLES if table in tables], settings.shop)
+    # That of users is made when there are any.
+    create_tables(lake, [table for table in BUILT_TABLES if table in tables and table is not USER_SEGMENTS],
+                  settings.shop)
     wait = settings.lake.lock_timeout
     built = _build_days(spark, lake, [gold for gold in GOLD_BUILDS if gold.table in tables], wait, days)
     if PRODUCTS_DIM in tables:
         is_new = build_dimension(spark, lake, wait, is_wanted=bool(days))
         built[PRODUCTS_DIM.name] = [WHOLE] if is_new else []
+    if USER_SEGMENTS in tables:
+        built[USER_SEGMENTS.name] = _as_texts(build_user_segments(lake, wait, is_wanted=bool(days)))
     day = as_of or find_as_of(lake)
     if day is None:
         LOG.info("one day of events is not over: customers and products are looked at when the next has begun")

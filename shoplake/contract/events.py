@@ -18,6 +18,9 @@ EVENT_TYPES = ("product_viewed", "add_to_cart", "remove_from_cart", "order_creat
 SCHEMA_VERSIONS = (1, 2)
 PRICE_TYPE = "DECIMAL(18,4)"
 PRICE_SCALE = 4
+# With a price's 18 digits a product of both has 38, as many as engines compute with: it is rounded once, at the end.
+EXCHANGE_RATE_DIGITS, EXCHANGE_RATE_SCALE = 19, 11
+EXCHANGE_RATE_TYPE = f"DECIMAL({EXCHANGE_RATE_DIGITS},{EXCHANGE_RATE_SCALE})"
 MAX_TEXT_LENGTH = 256
 # What stands for a category, and for a brand where one is counted, that nobody told.
 UNCATEGORISED, UNBRANDED = "uncategorised", "unbranded"
@@ -60,7 +63,8 @@ FIELDS = (
     Field("user_id", "STRING", 1, True, "Who did it", "personal"),
     Field("product_id", "STRING", 1, True, "Which product", "public"),
     Field("category", "STRING", 1, True, "The product's category as the event saw it", "public"),
-    Field("price", PRICE_TYPE, 1, True, "Unit price, at least 0, at most 4 decimals", "public"),
+    Field("price", PRICE_TYPE, 1, True,
+          "Unit price, at least 0, at most 4 decimals; silver has it in the shop's currency", "public"),
     Field("quantity", "INT", 1, True, "How many, more than 0", "public"),
     Field("event_type", "STRING", 1, True, "One of " + ", ".join(EVENT_TYPES), "public"),
     Field("event_id", "STRING", 2, True,
@@ -68,7 +72,8 @@ FIELDS = (
     Field("order_id", "STRING", 2, False, "The order or invoice", "personal"),
     Field("session_id", "STRING", 2, False, "The shopper's visit", "personal"),
     Field("brand", "STRING", 2, False, "The product's brand", "public"),
-    Field("currency", "STRING", 2, True, "ISO 4217; the shop's currency when not sent", "public"),
+    Field("currency", "STRING", 2, True,
+          "ISO 4217 of the price as it was sent; the shop's currency when not sent", "public"),
     Field("is_guest", "BOOLEAN", 2, True, "An order without a customer account; false when not sent"),
     Field("source", "STRING", 2, False, "The reader or shop system that the event came from"),
     Field("schema_version", "INT", 2, True, "1 or 2; 1 when not sent"),

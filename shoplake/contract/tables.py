@@ -10,7 +10,7 @@ from shoplake.contract.columns import RATE as RATE
 # The redundant names say that readers import them from here.
 from shoplake.contract.customers import CUSTOMER_METRICS as CUSTOMER_METRICS
 from shoplake.contract.customers import CUSTOMER_SEGMENTS as CUSTOMER_SEGMENTS
-from shoplake.contract.events import FIELDS
+from shoplake.contract.events import EXCHANGE_RATE_TYPE, FIELDS, PRICE_TYPE
 from shoplake.contract.forecasts import BACKTEST_METRICS as BACKTEST_METRICS
 from shoplake.contract.forecasts import DEMAND_PREDICTIONS as DEMAND_PREDICTIONS
 from shoplake.contract.forecasts import DEMAND_TOTALS as DEMAND_TOTALS
@@ -20,11 +20,15 @@ from shoplake.contract.products import PRODUCT_RECOMMENDATIONS as PRODUCT_RECOMM
 from shoplake.contract.products import PRODUCTS_DIM as PRODUCTS_DIM
 from shoplake.contract.relations import Table as Table
 from shoplake.contract.relations import View as View
+from shoplake.contract.sales import CANCELLATIONS as CANCELLATIONS
 from shoplake.contract.sales import CATEGORY_REVENUE as CATEGORY_REVENUE
 from shoplake.contract.sales import CUSTOMER_DAILY_SALES as CUSTOMER_DAILY_SALES
 from shoplake.contract.sales import DAILY_SALES as DAILY_SALES
 from shoplake.contract.sales import DAILY_SALES_SUMMARY as DAILY_SALES_SUMMARY
 from shoplake.contract.sales import SALES_MEASURES
+from shoplake.contract.users import BRONZE_USERS as BRONZE_USERS
+from shoplake.contract.users import USER_SEGMENTS as USER_SEGMENTS
+from shoplake.contract.users import USERS_DIM as USERS_DIM
 from shoplake.contract.visits import CONVERSION_FUNNEL as CONVERSION_FUNNEL
 from shoplake.contract.visits import SESSIONS as SESSIONS
 from shoplake.errors import ConfigError
@@ -72,7 +76,11 @@ SILVER_EVENTS = Table(
     "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
     (EVENT_DATE, *(field.column() for field in FIELDS), *_INGEST,
      Column("is_late", "BOOLEAN", "ingest_time - event_time is more than quality.late_after"),
-     Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH),
+     Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH,
+     Column("original_price", PRICE_TYPE, "Unit price as it was sent, where that was in another currency than the "
+            "shop's; price is original_price * exchange_rate, rounded half up", nullable=True, privacy="public"),
+     Column("exchange_rate", EXCHANGE_RATE_TYPE, "The shop's currency for one unit of `currency` on event_date; NULL "
+            "where that is the shop's own", nullable=True, privacy="public")),
     partition_by="event_date", cluster_by=("product_id", "category"),
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
     readers=("spark/batch_processing.py", "utils/reconcile.py"),
@@ -167,8 +175,9 @@ FILES = Table(
 
 TABLES = (
     BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
-    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, SESSIONS,
+    DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CANCELLATIONS, SESSIONS,
     CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCTS_DIM, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS,
+    BRONZE_USERS, USERS_DIM, USER_SEGMENTS,
     DEMAND_PREDICTIONS, DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
 )
 

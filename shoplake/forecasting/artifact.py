@@ -25,7 +25,8 @@ from shoplake.forecasting.inputs import GOLD, train_command
 from shoplake.forecasting.intervals import BandModel
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.models import REGRESSORS, LearnedModel
-from shoplake.settings import FeatureSettings, MlSettings, Settings
+from shoplake.sections import FeatureSettings, MlSettings
+from shoplake.settings import Settings
 
 MANIFEST = "manifest.json"
 # In the model folder of gold; below it lies one for each file's name.

@@ -35,7 +35,7 @@ from shoplake.forecasting.metrics import (
 from shoplake.forecasting.models import REGRESSORS, Regressor, fit_model
 from shoplake.forecasting.names import ENSEMBLE, WMIXT
 from shoplake.forecasting.training import build_training_rows
-from shoplake.settings import MlSettings
+from shoplake.sections import MlSettings
 
 TOP_ITEMS = 300
 BY_CLASS = ("week_wrmsse", "week_wape", "week_bias")

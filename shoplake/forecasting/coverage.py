@@ -10,7 +10,7 @@ from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.intervals import LEVELS, SPANS, BandModel, has_days_for_bands
 from shoplake.forecasting.levels import WEEK, week_profile
 from shoplake.forecasting.metrics import Scored, pinball
-from shoplake.settings import MlSettings
+from shoplake.sections import MlSettings
 
 # Of one method: level in per cent -> lower and upper, (2, items, origins, 8), the week's total first, then its days.
 Limits = Mapping[int, FloatArray]

@@ -36,7 +36,7 @@ from shoplake.forecasting.levels import (
     week_profile,
 )
 from shoplake.forecasting.metrics import lag1_scales
-from shoplake.settings import FeatureSettings
+from shoplake.sections import FeatureSettings
 
 FeatureArray = npt.NDArray[np.float32]
 

@@ -24,7 +24,7 @@ from shoplake.forecasting.history import BoolArray, DemandHistory, FloatArray
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.models import THREADS
 from shoplake.forecasting.names import BANDS
-from shoplake.settings import FeatureSettings, MlSettings
+from shoplake.sections import FeatureSettings, MlSettings
 
 # level in per cent -> its two quantiles
 LEVELS = {80: (0.1, 0.9), 95: (0.025, 0.975)}

@@ -20,7 +20,7 @@ from shoplake.forecasting.features import (
 from shoplake.forecasting.forecasters import Forecast
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.names import LINEAR, XGBOOST
-from shoplake.settings import FeatureSettings, MlSettings
+from shoplake.sections import FeatureSettings, MlSettings
 
 # One thread: the same model on every machine, and small trees gain nothing from a second (measured beside a busy
 # Spark: 12 s against 70 s, for threads that wait for one another spin).

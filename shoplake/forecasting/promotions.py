@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv
 
 from shoplake.errors import ForecastError
+from shoplake.sources.text_table import read_text_table
 
 COLUMNS = ("product_id", "from_date", "to_date")
 # An item's usual day is the mean of its days without a promotion among so many before …
@@ -44,17 +43,7 @@ def read_promotions(file: Path | None) -> pd.DataFrame | None:
     """
     if file is None:
         return None
-    if not file.is_file():
-        raise ForecastError(f"no such file: {file}. It must hold the columns {', '.join(COLUMNS)}")
-    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(COLUMNS, pa.string()), strings_can_be_null=False)
-    try:
-        table = pyarrow.csv.read_csv(file, convert_options=options)
-    except (pa.ArrowException, OSError) as error:
-        raise ForecastError(f"cannot read {file}: {error}") from error
-    if sorted(table.column_names) != sorted(COLUMNS):
-        raise ForecastError(
-            f"{file} holds the column(s) {', '.join(table.column_names)}; needed are {', '.join(COLUMNS)} and no other")
-    texts = table.to_pandas()
+    texts = read_text_table(file, COLUMNS, ForecastError).to_pandas()
     days = {name: pd.to_datetime(texts[name], format="%Y-%m-%d", errors="coerce") for name in COLUMNS[1:]}
     for is_bad, fault in (
         (texts["product_id"] == "", "an empty product_id"),

@@ -11,7 +11,7 @@ from shoplake.forecasting.history import DemandHistory
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.metrics import lag1_scales, revenue_share
 from shoplake.forecasting.models import REGRESSORS, LearnedModel, TrainingRows, fit_model
-from shoplake.settings import MlSettings
+from shoplake.sections import MlSettings
 
 # Two whole weeks lie before the first cutoff that is trained or scored on.
 MIN_CUTOFF_DAYS = 2 * WEEK

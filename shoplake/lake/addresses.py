@@ -46,6 +46,10 @@ class Lake:
         """Give the object that is a lock in a bucket."""
         return f"{self.root}/_locks/{name}.json"
 
+    def rates_pin(self, query_id: str) -> str:
+        """Give the file that says by which exchange rates the newest batch of a query counts."""
+        return f"{self.root}/_rates/{query_id}.json"
+
     def kept_files(self, source: str) -> str:
         """Give the folder where the untouched bytes of a source's files are kept, each under its SHA-256."""
         return f"{self.root}/bronze/files/{source}"

@@ -32,7 +32,8 @@ from shoplake.lake.arrow import (
 )
 from shoplake.lake.locks import HeldLock
 from shoplake.lake.partitions import list_files
-from shoplake.settings import Settings, ShopSettings
+from shoplake.sections import ShopSettings
+from shoplake.settings import Settings
 
 _TIME_ZONE_PROPERTY = "shoplake.time_zone"
 _CURRENCY_PROPERTY = "shoplake.currency"

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 from shoplake.arrivals import clean_name
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import FILES
-from shoplake.errors import SourceError
+from shoplake.errors import SourceError, StorageError
 from shoplake.lake.addresses import BUCKETS, Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
-from shoplake.lake.buckets import StoredObject, download_file, find_object, read_object, upload_file
+from shoplake.lake.buckets import NEW, StoredObject, download_file, find_object, read_object, upload_file, write_object
 from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
 
@@ -104,6 +104,24 @@ def read_bytes(lake: Lake, address: str) -> bytes | None:
         return file.read_bytes() if file.exists() else None
     found = read_object(lake, address)
     return None if found is None else found[0]
+
+
+def write_bytes(lake: Lake, address: str, content: bytes) -> None:
+    """Write a small file of the lake whole, in the place of one before; the caller holds a lock that keeps others out.
+
+    Raises:
+        StorageError: another writer was there all the same.
+    """
+    if lake.is_local:
+        file = Path(address)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(f".{file.name}")
+        unfinished.write_bytes(content)
+        os.replace(unfinished, file)
+        return
+    before = find_object(lake, address)
+    if write_object(lake, address, content, before.generation if before else NEW) is None:
+        raise StorageError(f"{address} was written by another at the same moment; run the command again")
 
 
 def is_ingested(lake: Lake, source: str, sha256: str) -> bool:

@@ -1,16 +1,17 @@
 """The rules that every event must pass.
 
 A rule is an SQL expression that Spark and DuckDB read alike, over the typed candidate row that
-`shoplake.streaming.parse` makes: the contract's fields (NULL where a text could not be typed), `is_json`, `is_scalar`,
-`is_text_clean` and `ingest_time`. As in a CHECK constraint, a rule fails where its expression is FALSE; NULL passes,
-because a missing value has a rule of its own. Where `is_json` is false only `json_valid` speaks.
+`shoplake.streaming.parse` makes: the contract's fields (NULL where a text could not be typed), `exchange_rate` (NULL
+for the shop's currency and for one without a rate), `is_json`, `is_scalar`, `is_text_clean` and `ingest_time`. As in a
+CHECK constraint, a rule fails where its expression is FALSE; NULL passes, because a missing value has a rule of its
+own. Where `is_json` is false only `json_valid` speaks.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from shoplake.contract.events import EVENT_TYPES, FIRST_EVENT_TIME, MAX_TEXT_LENGTH, SCHEMA_VERSIONS
-from shoplake.settings import QualitySettings, ShopSettings
+from shoplake.sections import QualitySettings, ShopSettings
 
 OnFailure = Literal["mark", "quarantine", "fail"]
 
@@ -49,12 +50,14 @@ def event_rules(quality: QualitySettings, shop: ShopSettings) -> tuple[Rule, ...
         Rule("price_not_negative", "price >= 0", "a unit price; returns are order_cancelled events"),
         Rule("quantity_valid", "quantity IS NOT NULL", "a whole number"),
         Rule("quantity_positive", "quantity > 0", "returns and stock adjustments are no orders"),
-        Rule("amount_bounded", f"price * quantity <= {MAX_AMOUNT}", "sums must never overflow DECIMAL(28,4)"),
+        Rule("amount_bounded", f"price * quantity <= {MAX_AMOUNT} AND (exchange_rate IS NULL OR "
+             f"CAST(price * quantity AS DOUBLE) * CAST(exchange_rate AS DOUBLE) <= {MAX_AMOUNT})",
+             "sums must never overflow DECIMAL(28,4)"),
         Rule("event_type_known", f"event_type IS NOT NULL AND event_type IN ({', '.join(map(repr, EVENT_TYPES))})",
              "an unknown type has no meaning in any measure"),
         Rule("event_id_present", "event_id <> ''", "an empty identity would merge unrelated events"),
-        Rule("currency_supported", f"currency = '{shop.currency}'",
-             "no exchange rates yet: an amount must not be mixed"),
+        Rule("currency_supported", f"currency = '{shop.currency}' OR exchange_rate IS NOT NULL",
+             "without an exchange rate of its day an amount cannot be added to others"),
         Rule("is_guest_valid", "is_guest IS NOT NULL", "true or false"),
         Rule("schema_version_supported",
              f"schema_version IS NOT NULL AND schema_version IN ({', '.join(map(str, SCHEMA_VERSIONS))})",

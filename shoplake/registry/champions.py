@@ -24,7 +24,7 @@ from shoplake.forecasting.training import build_training_rows
 from shoplake.registry.names import CHAMPION
 from shoplake.registry.store import ModelVersion, Registry
 from shoplake.registry.succession import find_champion
-from shoplake.settings import FeatureSettings, MlSettings
+from shoplake.sections import FeatureSettings, MlSettings
 
 # What of the settings determines no fit.
 _NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "runner", "validation_days", "min_history_days"}

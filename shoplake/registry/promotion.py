@@ -30,7 +30,7 @@ from shoplake.registry.succession import (
     record_event,
     tell_time,
 )
-from shoplake.settings import FeatureSettings
+from shoplake.sections import FeatureSettings
 
 # Where these are equal, two trainings forecast the same weeks from the same past.
 _SAME_DAYS = (DATA_TAG, DATA_VERSION_TAG, PROMOTIONS_TAG, "cutoff")

@@ -22,7 +22,8 @@ from shoplake.forecasting.inputs import hash_file, train_command
 from shoplake.forecasting.names import BANDS
 from shoplake.registry.evaluation import WeekErrors, read_week_errors
 from shoplake.registry.names import CHALLENGER
-from shoplake.settings import FeatureSettings, Settings
+from shoplake.sections import FeatureSettings
+from shoplake.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -34,7 +34,7 @@ from shoplake.registry.store import (
     Registry,
     model_path,
 )
-from shoplake.settings import MlSettings
+from shoplake.sections import MlSettings
 
 ITEM_COLUMNS = pa.schema([
     ("product_id", pa.string()), ("order", pa.string()), ("points", pa.int64()), ("ar", pa.float64()),

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoplake.errors import ConfigError
-from shoplake.settings import SimulationSettings
+from shoplake.sections import SimulationSettings
 from shoplake.simulation.records import Kind
 
 _KINDS = tuple(Kind)

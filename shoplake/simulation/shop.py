@@ -12,7 +12,7 @@ from math import cos, pi
 import numpy as np
 import numpy.typing as npt
 
-from shoplake.settings import SimulationSettings
+from shoplake.sections import SimulationSettings
 
 _WORLD_SEED = 20101201
 _DAYS_A_YEAR = 365.25

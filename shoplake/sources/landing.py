@@ -7,7 +7,7 @@ from typing import Literal
 from shoplake.errors import SourceError
 from shoplake.settings import Settings
 from shoplake.sources.records import MAX_LINE_BYTES
-from shoplake.sources.registry import is_part_of_set, open_source
+from shoplake.sources.registry import holds_users, is_part_of_set, open_source
 
 Route = Literal["kafka", "historical"]
 
@@ -45,11 +45,13 @@ def inspect_file(path: Path, source: str, settings: Settings) -> Inspection:
     return Inspection(reader.record_count, reader.bad_lines, largest, tuple(reader.warnings()))
 
 
-def choose_route(inspection: Inspection, byte_count: int, settings: Settings) -> Route:
+def choose_route(inspection: Inspection, source: str, byte_count: int, settings: Settings) -> Route:
     """Choose Kafka, the only way in for small files; a large one, or one with a record too large for it, goes past it.
 
     A few files make the topic's length; one of millions of records would only pass through it to no one's use. Where
-    Spark runs on Dataproc none is here that could take a large one, so it goes through Kafka too.
+    Spark runs on Dataproc none is here that could take a large one, so it goes through Kafka too. Users are no events.
     """
+    if holds_users(source):
+        return "historical"
     is_small = byte_count <= settings.sources.replay_max_bytes or settings.spark.runner == "dataproc"
     return "kafka" if is_small and inspection.largest_bytes <= MAX_LINE_BYTES else "historical"

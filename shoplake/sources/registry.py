@@ -9,7 +9,7 @@ from pathlib import Path
 from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
 from shoplake.errors import ConfigError, SourceError
 from shoplake.settings import Settings
-from shoplake.sources import events, online_retail, rees46, retailrocket
+from shoplake.sources import c2c_users, events, online_retail, rees46, retailrocket
 from shoplake.sources.columns import check_header
 from shoplake.sources.lines import TextFile, inspect_text
 from shoplake.sources.packed import PackedFile, find_packed
@@ -28,6 +28,7 @@ class _CsvSource:
         is_product: tells the codes of goods from those of postage and fees; None if all are goods.
         beside: names of files that hold no events, but something of each event; they lie beside the file.
         aside: names of files that a set has, and no event needs.
+        holds_users: a line is a user and no event: its records go to bronze.users and not through Kafka.
     """
 
     format: str
@@ -37,6 +38,7 @@ class _CsvSource:
     is_product: Callable[[str], bool] | None = None
     beside: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    holds_users: bool = False
 
 
 EVENTS = "events"
@@ -56,6 +58,8 @@ _SOURCES = {
         "file of RetailRocket's events", retailrocket.COLUMNS, retailrocket.read_retailrocket,
         beside=retailrocket.PROPERTY_FILES, aside=(retailrocket.CATEGORY_FILE,)),
     rees46.SOURCE: _CsvSource("file of a REES46 store's events", rees46.COLUMNS, rees46.read_rees46),
+    c2c_users.SOURCE: _CsvSource(
+        "file of a C2C store's users", c2c_users.COLUMNS, c2c_users.read_c2c_users, holds_users=True),
 }
 SOURCES = tuple(_SOURCES)
 
@@ -64,6 +68,11 @@ def is_product(source: str, product_id: str) -> bool:
     """Tell whether a product_id of a source stands for goods, which can be forecast."""
     test = _SOURCES[source].is_product
     return test is None or test(product_id)
+
+
+def holds_users(source: str) -> bool:
+    """Tell whether a file of the source tells of users, and of no events."""
+    return _look_up(source).holds_users
 
 
 def is_part_of_set(path: Path, source: str) -> bool:
@@ -120,14 +129,15 @@ def open_source(
 
     Raises:
         SourceError: an unknown source, or a file that is missing, unreadable, empty, damaged or of another format.
-        ConfigError: the source is in another currency than the shop, so that every record would be quarantined.
+        ConfigError: the source is in another currency than the shop, and no file of exchange rates is set: every record
+            would be quarantined.
     """
     csv_source = _look_up(source)
-    if csv_source.currency not in (None, settings.shop.currency):
+    if csv_source.currency not in (None, settings.shop.currency) and settings.rates_address is None:
         raise ConfigError(
             f"the source {source} is in {csv_source.currency}, but shop.currency is {settings.shop.currency}: without "
             "exchange rates every record would be quarantined. "
-            f"Set SHOPLAKE_SHOP__CURRENCY={csv_source.currency}"
+            f"Set SHOPLAKE_SHOP__RATES_FILE=<file of rates>, or SHOPLAKE_SHOP__CURRENCY={csv_source.currency}"
         )
     if now_ms is None:
         now_ms = time.time_ns() // 1_000_000

@@ -26,6 +26,7 @@ from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
 from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
+from shoplake.streaming.money import convert_prices, pin_rates
 from shoplake.streaming.parse import parse_records
 from shoplake.streaming.validate import breaks, judge_events
 from shoplake.streaming.windows import add_windows, is_sale, revenue_by_window
@@ -64,6 +65,7 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
         The ledger row.
 
     Raises:
+        ConfigError: the file of exchange rates that the settings name cannot be read.
         ContractError: the records are not one gapless range for each partition that goes on where the ledger ends,
             a rule that stops the stream was broken, or rows went astray.
         LockError: another writer held the lock for lake.lock_timeout.
@@ -72,7 +74,8 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
     started = time.monotonic()
     with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
         located = _with_coordinates(records, batch)
-        judged = judge_events(parse_records(located, settings.shop), rules).persist()
+        rates = pin_rates(batch.query_id, batch.batch_id, lake, settings)
+        judged = judge_events(parse_records(located, settings.shop, rates), rules).persist()
         try:
             row = _ingest_judged(judged, batch, lake, lock, rules)
             row |= {"batch_seconds": time.monotonic() - started, "lag_count": _count_waiting(batch, row, lake)}
@@ -99,7 +102,7 @@ def _ingest_judged(
     append_once(bronze, lake, BRONZE_EVENTS, batch.query_id, batch.batch_id, lock, records)
 
     known = read_days(judged.sparkSession, lake, SILVER_EVENTS, dates)
-    verdicts = assign_verdicts(judged, known)
+    verdicts = convert_prices(assign_verdicts(judged, known))
     counts = _count_verdicts(verdicts, rules)
     _check_failing_rules(counts, rules, batch)
     row = _ledger_row(batch, parts, counts, rules)

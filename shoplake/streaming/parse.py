@@ -1,5 +1,6 @@
 """Read a record's JSON into typed candidate columns; what cannot be typed becomes NULL and a rule says so."""
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
@@ -12,7 +13,8 @@ from shoplake.contract.events import (
     PRICE_TYPE,
     V1_FIELDS,
 )
-from shoplake.settings import ShopSettings
+from shoplake.sections import ShopSettings
+from shoplake.streaming.money import add_rates
 
 _CORRUPT = "_corrupt_record"
 # Every field is read as text, so that a wrong type spoils one field, not the record.
@@ -42,14 +44,17 @@ _ESCAPED_NAME = (r'(?i)(?<!\\)(?:\\\\)*+\\u00(?:3[0-9]|[46][1-9a-f]|[57][0-9a]|5
 _LONE_SURROGATE = (r"(?i)(?<!\\)(?:\\\\)*+(?:\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f])")
 
 
-def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
+def parse_records(records: DataFrame, shop: ShopSettings, rates: pa.Table | None) -> DataFrame:
     """Add the typed candidate columns to raw records.
 
     In: the columns of bronze.events up to `timestamp`. Out: the same rows in the same grain, with the contract's
-    fields, `event_date` (the shop's day), `ingest_time`, `ingest_date`, `content_hash`, `is_json`, `is_scalar` (no
-    field is a list or an object) and `is_text_clean`. Reads no clock.
+    fields, `event_date` (the shop's day), `exchange_rate`, `ingest_time`, `ingest_date`, `content_hash`, `is_json`,
+    `is_scalar` (no field is a list or an object) and `is_text_clean`. Reads no clock.
 
     What is rare is looked for with a cheap question first: most records are one flat object without a backslash.
+
+    Args:
+        rates: the rows of `read_exchange_rates`, if there are any.
     """
     text = F.col("value").cast("string")
     parsed = records.select("*", text.rlike(_FLAT).alias("_is_flat"), F.from_json(_quote_price(text), _TEXT_SCHEMA, {
@@ -71,11 +76,12 @@ def parse_records(records: DataFrame, shop: ShopSettings) -> DataFrame:
     shop_day = F.to_date(F.from_utc_timestamp("event_time", shop.time_zone))
     # A rejected time far away (year 1, year 9999) would give a day that no reader can hold.
     has_day = F.expr(f"event_time BETWEEN TIMESTAMP'{FIRST_EVENT_TIME}' AND TIMESTAMP'9999-01-01'")
-    return identified.select(
+    dated = identified.select(
         "*",
         F.when(has_day, shop_day).alias("event_date"),
         F.sha2(_canonical_text(FIELD_NAMES), 256).alias("content_hash"),
     )
+    return add_rates(dated, rates)
 
 
 def _quote_price(text: Column) -> Column:

@@ -63,6 +63,7 @@ class Shop:
     customers: int = 20_000
     known_customers: int = 200_000
     visits: int = 30_000
+    cancellations: int = 1_000
     brands: int = 10
     changed_products: int = 20
     selling_windows: int = 10
@@ -75,11 +76,14 @@ class Shop:
         """Give the rows that one day adds to a published table."""
         return {
             "gold.daily_sales": self.products, "gold.category_revenue": self.categories, "gold.daily_sales_summary": 1,
-            "gold.customer_daily_sales": self.customers, "gold.sessions": self.visits,
+            "gold.customer_daily_sales": self.customers, "gold.cancellations": self.cancellations,
+            "gold.sessions": self.visits,
             "gold.conversion_funnel": self.categories * self.brands,
             "gold.customer_metrics": self.known_customers, "gold.customer_segments": self.known_customers,
             "gold.product_performance": self.products, "gold.product_recommendations": 10 * self.products,
             "silver.products_dim": self.changed_products,
+            # Files of registered users are no part of this shop's day.
+            "silver.users_dim": 0, "gold.user_segments": 0,
             "gold.demand_predictions": self.products * self.models * self.horizons,
             # Each for the next day and the week.
             "gold.demand_totals": 2 * self.models * (self.products + self.categories + 1),

@@ -16,6 +16,7 @@ from decimal import Decimal, InvalidOperation
 from importlib.resources.abc import Traversable
 
 from shoplake.contract.tables import (
+    CANCELLATIONS,
     CATEGORY_REVENUE,
     CONVERSION_FUNNEL,
     CUSTOMER_DAILY_SALES,
@@ -27,6 +28,7 @@ from shoplake.contract.tables import (
     INGEST_COUNTS,
     PRODUCT_PERFORMANCE,
     PRODUCT_RECOMMENDATIONS,
+    USER_SEGMENTS,
     Table,
 )
 from shoplake.errors import ConfigError
@@ -35,8 +37,9 @@ from shoplake.warehouse.protocol import DaySource, find_relation
 
 _FILLED_BY = {
     **{table.name: "spark-submit spark/batch_processing.py"
-       for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CONVERSION_FUNNEL,
-                     CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS)},
+       for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CANCELLATIONS,
+                     CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCT_PERFORMANCE,
+                     PRODUCT_RECOMMENDATIONS, USER_SEGMENTS)},
     DEMAND_PREDICTIONS.name: "python ml/inference.py --model xgboost --horizon next_day",
     INGEST_COUNTS.name: "spark-submit spark/streaming_pipeline.py --drain",
 }

@@ -10,7 +10,7 @@ from sqlglot import exp
 from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_ddl, bigquery_schema
 from shoplake.contract.tables import Table, View
-from shoplake.settings import GcpSettings
+from shoplake.sections import GcpSettings
 from shoplake.warehouse.googlesql import DIALECT
 from shoplake.warehouse.protocol import RELATIONS
 

@@ -20,7 +20,7 @@ from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import TABLES, Table, View
 from shoplake.errors import QueryRefusedError, ShoplakeError
 from shoplake.lake.sql import select_nothing
-from shoplake.settings import GcpSettings
+from shoplake.sections import GcpSettings
 from shoplake.warehouse.duckdb_sql import MACROS, write_duckdb
 from shoplake.warehouse.google_analyzer import GoogleAnalyzer
 from shoplake.warehouse.googlesql import DIALECT, Query, Value, read_query

@@ -50,6 +50,17 @@ def test_these_are_all(dags: dict[str, DAG]) -> None:
     assert set(dags) == DAG_IDS
 
 
+def test_sources_are_fetched_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLAKE_SOURCES__FETCH", '["shop_orders", "shop_clicks"]')
+    dag = runpy.run_path(str(PROJECT_ROOT / "airflow" / "dags" / "source_fetch_dag.py"))["dag"]
+    lines = {task.task_id: line_of(task) for task in dag.tasks}
+    assert list(lines) == ["fetch_shop_orders", "fetch_shop_clicks"]
+    assert lines["fetch_shop_orders"].endswith("python utils/fetch_source.py shop_orders")
+    assert not any(task.upstream_task_ids for task in dag.tasks), "one that fails stops no other"
+    test_every_dag_explains_itself_runs_alone_and_tells_of_its_failure({dag.dag_id: dag})
+    test_airflow_can_store_every_dag({dag.dag_id: dag})
+
+
 def test_every_dag_explains_itself_runs_alone_and_tells_of_its_failure(dags: dict[str, DAG]) -> None:
     for dag in dags.values():
         assert len(dag.doc_md or "") > 100, dag.dag_id

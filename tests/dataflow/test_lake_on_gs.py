@@ -76,6 +76,10 @@ def test_a_lake_on_gs_is_the_local_one(
     on_gs = shells.on(lake)
     address = f"gs://{bucket}/history.csv"
     upload_file(lake, history, address)
+    rates = data_dir / "rates.csv"
+    rates.write_text("currency,from_date,rate\nUSD,2026-03-27,0.8\n")
+    upload_file(lake, rates, f"gs://{bucket}/rates.csv")
+    monkeypatch.setenv("SHOPLAKE_SHOP__RATES_FILE", f"gs://{bucket}/rates.csv")
     run_jobs(on_gs, address)
     # More events: the stream goes on from its checkpoint in the bucket, and gold builds the changed days.
     shells.ok("kafka/producer.py", "--events", "100", *days, "--seed", "7")
@@ -93,8 +97,10 @@ def test_a_lake_on_gs_is_the_local_one(
     on_gs.ok("utils/record_run.py", "--run-id", "r1", "--dag-id", "d", "--day", "2026-03-30")
     on_gs.ok("gcp/bigquery_client.py", "publish")
     answers = ask(on_gs, capsys)
-    kept = [one.address for one in list_objects(lake, f"{lake.root}/bronze/files/")]
-    assert len(kept) == 1
+    kept = [one.address.removeprefix(f"{lake.root}/bronze/files/").split("/")[0]
+            for one in list_objects(lake, f"{lake.root}/bronze/files/")]
+    assert sorted(kept) == ["events", "exchange_rates"]
+    assert len(list(list_objects(lake, f"{lake.root}/_rates/"))) == 2, "of the stream and of the file"
 
     monkeypatch.delenv("SHOPLAKE_LAKE__ROOT")
     run_jobs(shells, str(history))

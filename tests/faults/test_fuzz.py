@@ -43,7 +43,7 @@ def judge_in_spark(spark: "SparkSession", file: Path) -> pa.Table:
         F.timestamp_millis("timestamp_ms").alias("timestamp"),
         F.lit("query").alias("query_id"), F.lit(0).cast("bigint").alias("batch_id"),
     )
-    judged = judge_events(parse_records(records, settings.shop), event_rules(settings.quality, settings.shop))
+    judged = judge_events(parse_records(records, settings.shop, None), event_rules(settings.quality, settings.shop))
     return judged.select(
         F.col("offset").alias("number"), F.array_join(F.sort_array("reasons"), ",").alias("reasons"), "is_late",
         "content_hash", *(as_text(name) for name in ROW_FIELDS),

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -88,7 +89,9 @@ def test_every_command_of_the_readme_runs_in_its_order(clone: Path) -> None:
             continue
         if command in REAL_FILE_COMMANDS:
             (clone / "data" / "online_retail.csv").write_text(ONLINE_RETAIL)
+        started = time.monotonic()
         done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True)
+        print(f"{time.monotonic() - started:6.1f} s  {command}")  # pytest -rP shows what takes the time
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         assert done.stdout.strip(), f"{command} printed nothing"
         assert "Traceback" not in done.stderr, f"{command}\n{done.stderr[-4000:]}"

@@ -21,10 +21,11 @@ from shoplake.settings import PROJECT_ROOT
 SHELL = PROJECT_ROOT / "sql" / "run_analytics.py"
 MAIN: Callable[[list[str]], int] = runpy.run_path(str(SHELL))["main"]
 NAMES = [
-    "abc_xyz_classes", "basket_size", "category_growth", "category_growth_by_period", "cohort_retention",
-    "conversion_funnel", "customer_rfm", "customer_segments", "customer_value", "daily_revenue", "demand_vs_actual",
-    "forecast_accuracy", "late_and_rejected", "moving_averages", "price_change_effect", "price_changes",
-    "product_performance", "product_recommendations", "segment_changes", "top_selling_products",
+    "abc_xyz_classes", "basket_size", "cancellations_by_order_day", "category_growth", "category_growth_by_period",
+    "cohort_retention", "conversion_funnel", "customer_rfm", "customer_segments", "customer_value", "daily_revenue",
+    "demand_vs_actual", "forecast_accuracy", "late_and_rejected", "moving_averages", "price_change_effect",
+    "price_changes", "product_performance", "product_recommendations", "segment_changes", "top_selling_products",
+    "user_segments",
 ]
 Capture = pytest.CaptureFixture[str]
 

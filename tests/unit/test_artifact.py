@@ -20,7 +20,8 @@ from shoplake.forecasting.features import hash_features
 from shoplake.forecasting.history import DemandHistory, build_history
 from shoplake.forecasting.models import LearnedModel
 from shoplake.forecasting.training import fit_models
-from shoplake.settings import PROJECT_ROOT, FeatureSettings, load_settings
+from shoplake.sections import FeatureSettings
+from shoplake.settings import PROJECT_ROOT, load_settings
 
 FIRST = date(2026, 6, 1)
 CUTOFF = date(2026, 7, 20)

@@ -23,7 +23,8 @@ from shoplake.forecasting.features import (
 from shoplake.forecasting.forecasters import forecast_items
 from shoplake.forecasting.history import build_history
 from shoplake.forecasting.training import build_training_rows, first_training_day, fit_models
-from shoplake.settings import FeatureSettings, load_settings
+from shoplake.sections import FeatureSettings
+from shoplake.settings import load_settings
 
 FIRST = date(2026, 3, 1)
 DAYS = 120

@@ -55,15 +55,15 @@ def test_large_files_and_large_records_go_past_kafka(
     file = tmp_path / "data.csv"
     file.write_text(HEADER + LINE)
     small = inspect_file(file, "events", settings)
-    assert choose_route(small, file.stat().st_size, settings) == "kafka"
-    assert choose_route(small, 50_000_000, settings) == "kafka"
-    assert choose_route(small, 50_000_001, settings) == "historical"
+    assert choose_route(small, "events", file.stat().st_size, settings) == "kafka"
+    assert choose_route(small, "events", 50_000_000, settings) == "kafka"
+    assert choose_route(small, "events", 50_000_001, settings) == "historical"
     monkeypatch.setenv("SHOPLAKE_SOURCES__REPLAY_MAX_BYTES", "10")
-    assert choose_route(small, 11, load_settings()) == "historical"
+    assert choose_route(small, "events", 11, load_settings()) == "historical"
     # Both are within the bound of a line; written as JSON each backslash needs a second byte.
     for filling, route in (("x", "kafka"), ("\\", "historical")):
         file.write_text(HEADER + LINE.replace("toys", filling * 900_000))
-        assert choose_route(inspect_file(file, "events", settings), file.stat().st_size, settings) == route
+        assert choose_route(inspect_file(file, "events", settings), "events", file.stat().st_size, settings) == route
 
 
 def row(**changes: Any) -> dict[str, Any]:

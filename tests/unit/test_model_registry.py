@@ -19,7 +19,8 @@ from shoplake.registry.names import CHALLENGER, CHAMPION, MAX_REASON
 from shoplake.registry.promotion import choose_version, look, name_challenger, promote, roll_back
 from shoplake.registry.store import ModelVersion, Registry
 from shoplake.registry.succession import Word, draw_line, find_served
-from shoplake.settings import FeatureSettings, load_settings
+from shoplake.sections import FeatureSettings
+from shoplake.settings import load_settings
 
 SPEC = load_settings("local").ml.features
 WORD = Word("ann", "it is better")

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from shoplake.contract.events import FIELDS
+from shoplake.contract.events import EXCHANGE_RATE_TYPE, FIELDS
 from shoplake.quality.rules import event_rules
 from shoplake.settings import Settings, load_settings
 from shoplake.simulation import Kind, SimulatedRecord, simulate_history
@@ -52,7 +52,7 @@ def judge(record: SimulatedRecord, settings: Settings, connection: duckdb.DuckDB
     is_clean = not any(re.search(r"[\x00-\x1f\x7f]", text) for text in texts.values())
     sent = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=record.timestamp_ms)
     columns += ["TRUE AS is_json", "$is_scalar AS is_scalar", "$is_clean AS is_text_clean",
-                "$sent::TIMESTAMPTZ AS ingest_time"]
+                "$sent::TIMESTAMPTZ AS ingest_time", f"CAST(NULL AS {EXCHANGE_RATE_TYPE}) AS exchange_rate"]
     candidate = f"SELECT {', '.join(columns)}"
     rules = [rule for rule in event_rules(settings.quality, settings.shop) if rule.on_failure == "quarantine"]
     verdicts = connection.execute(

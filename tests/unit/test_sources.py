@@ -246,6 +246,9 @@ def test_a_source_in_another_currency_is_refused(
     monkeypatch.setenv("SHOPLAKE_SHOP__CURRENCY", "EUR")
     with pytest.raises(ConfigError, match="SHOPLAKE_SHOP__CURRENCY=GBP"):
         open_source(tmp_path / "data.csv", "online_retail", load_settings())
+    monkeypatch.setenv("SHOPLAKE_SHOP__RATES_FILE", "rates.csv")
+    with pytest.raises(SourceError, match="cannot read"):
+        open_source(tmp_path / "data.csv", "online_retail", load_settings())
 
 
 def test_file_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from shoplake.registry.promotion import promote
 from shoplake.registry.store import Registry
 from shoplake.registry.succession import Word
 from shoplake.registry.training_log import tabulate_arima
-from shoplake.settings import MlSettings, load_settings
+from shoplake.sections import MlSettings
+from shoplake.settings import load_settings
 
 FIRST = date(2026, 6, 1)
 DAYS = 70

@@ -1,0 +1,126 @@
+"""Files of users: every line into bronze.users, the good ones of a source's newest file into silver.users_dim."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shoplake.contract.render import arrow_schema
+from shoplake.contract.users import BRONZE_USERS, USER_COUNTS, USER_FLAGS, USER_TEXTS, USERS_DIM
+from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.locks import HeldLock, hold_lock
+from shoplake.quality.rules import JSON_VALID
+from shoplake.quality.user_rules import USER_RULES
+from shoplake.sources import SourceRecord
+from shoplake.sources.c2c_users import USER_ID
+
+_TOLD = {name: told for columns in (USER_TEXTS, USER_COUNTS, USER_FLAGS) for name, (told, _) in columns.items()}
+_TOLD_RATE = "productsPassRate"
+
+
+def ingest_users(
+    records: Iterable[SourceRecord], source: str, sha256: str, kept_at_ms: int, lake: Lake, lock_timeout: float,
+) -> dict[str, int]:
+    """Take a file's users in; give how many lines are new, went to silver, and were rejected.
+
+    The same file again adds nothing. Each table is written in one commit, bronze first; a run that died between the
+    two is ended by the next. An older file that comes later than a newer one does not take its place.
+
+    Raises:
+        SourceError: the file holds no line that can be read.
+        LockError: another run held the lock for `lock_timeout` seconds.
+    """
+    kept_at = datetime.fromtimestamp(kept_at_ms / 1000, UTC)
+    with hold_lock(lake, USERS_DIM.name, lock_timeout) as lock:
+        if _is_in_bronze(lake, sha256):
+            _replace_users(lake, source, lock)
+            return {"records": 0, "silver": 0, "quarantine": 0}
+        values = [record.value for record in records]
+        judged = judge_users(values)
+        rows = pa.table({
+            "origin": pa.repeat(sha256, len(values)), "source": pa.repeat(source, len(values)),
+            "offset": judged["offset"], "value": pa.array(values, pa.binary()), "reasons": judged["reasons"],
+            "kept_at": pa.repeat(pa.scalar(kept_at, pa.timestamp("us", "UTC")), len(values)),
+        }).cast(arrow_schema(BRONZE_USERS))
+        replace_rows(lake, BRONZE_USERS, rows, f"origin = {text_literal(sha256)}", lock)
+        _replace_users(lake, source, lock)
+    good = pc.sum(pc.equal(pc.list_value_length(rows["reasons"]), 0)).as_py() or 0
+    return {"records": len(values), "silver": good, "quarantine": len(values) - good}
+
+
+def _is_in_bronze(lake: Lake, sha256: str) -> bool:
+    if not table_exists(lake, BRONZE_USERS):
+        return False
+    return bool(pc.any(pc.equal(read_table(lake, BRONZE_USERS, ["origin"])["origin"], sha256)).as_py())
+
+
+def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
+    """Make the source's rows of silver.users_dim those of its newest file in bronze."""
+    bronze = read_table(lake, BRONZE_USERS)
+    mine = bronze.filter(pc.equal(bronze["source"], source)).sort_by([
+        ("kept_at", "descending"), ("origin", "ascending"), ("offset", "ascending")])
+    newest = mine["origin"][0].as_py()
+    mine = mine.filter(pc.equal(mine["origin"], newest))
+    judged = judge_users(mine["value"].to_pylist())
+    good = judged.filter(pc.equal(pc.list_value_length(judged["reasons"]), 0))
+    day = mine["kept_at"][0].as_py().date()
+    told = {"source": pa.repeat(source, good.num_rows), "origin": pa.repeat(newest, good.num_rows),
+            "as_of_date": pa.repeat(pa.scalar(day, pa.date32()), good.num_rows)}
+    rows = pa.table([told[name] if name in told else good[name] for name in USERS_DIM.column_names],
+                    names=list(USERS_DIM.column_names)).cast(arrow_schema(USERS_DIM))
+    replace_rows(lake, USERS_DIM, rows, f"source = {text_literal(source)}", lock)
+
+
+def judge_users(values: Iterable[bytes]) -> pa.Table:
+    """Type a file's lines and judge them by USER_RULES.
+
+    Args:
+        values: as `read_c2c_users` gives them, all of one file.
+
+    Returns:
+        offset, reasons (names of the broken rules), user_id, and the columns of silver.users_dim that a line tells;
+        one row for each line, in their order.
+    """
+    users = [_read(value) for value in values]
+    columns = (USER_ID, _TOLD_RATE, *_TOLD.values())
+    lines = pa.table({
+        "offset": pa.array(range(len(users)), pa.int64()), "is_json": pa.array([user is not None for user in users]),
+        **{name: pa.array([None if user is None else user.get(name) for user in users], pa.string())
+           for name in columns}})
+    broken = ", ".join(f"CASE WHEN NOT ({rule.expression}) THEN '{rule.name}' END"
+                       for rule in USER_RULES if rule.name != JSON_VALID)
+    with duckdb.connect(":memory:") as connection:
+        connection.register("lines", lines)
+        return connection.execute(f"""
+            WITH typed AS (
+              SELECT "offset", is_json, "{USER_ID}" AS user_id, {_typed()},
+                row_number() OVER (PARTITION BY "{USER_ID}" ORDER BY "offset") = 1 AS is_first FROM lines)
+            SELECT *, CASE WHEN NOT is_json THEN ['{JSON_VALID}']
+              ELSE list_filter([{broken}], lambda name: name IS NOT NULL) END AS reasons
+            FROM typed ORDER BY "offset" """).to_arrow_table()  # noqa: S608 - of the contract's names and rules
+
+
+def _typed() -> str:
+    return ", ".join([
+        *(f'"{told}" AS {name}' for name, (told, _) in USER_TEXTS.items()),
+        *(f"CASE WHEN regexp_full_match(\"{told}\", '[0-9]{{1,12}}') THEN CAST(\"{told}\" AS BIGINT) END AS {name}"
+          for name, (told, _) in USER_COUNTS.items()),
+        f"CASE WHEN regexp_full_match(\"{_TOLD_RATE}\", '([0-9]{{1,2}}(\\.[0-9]{{1,20}})?|100(\\.0{{1,20}})?)') "
+        f'THEN CAST("{_TOLD_RATE}" AS DECIMAL(28,6)) END AS pass_rate',
+        *(f"CASE lower(\"{told}\") WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END AS {name}"
+          for name, (told, _) in USER_FLAGS.items()),
+    ])
+
+
+def _read(value: bytes) -> dict[str, Any] | None:
+    try:
+        user = json.loads(value)
+    except ValueError:
+        return None
+    is_user = isinstance(user, dict) and all(isinstance(cell, str) for cell in user.values())
+    return user if is_user else None
