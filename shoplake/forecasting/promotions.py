@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from shoplake.errors import ForecastError
-from shoplake.sources.text_table import read_text_table
+from shoplake.text_table import read_text_table
 
 COLUMNS = ("product_id", "from_date", "to_date")
 # An item's usual day is the mean of its days without a promotion among so many before …

@@ -65,6 +65,8 @@ def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
     mine = bronze.filter(pc.equal(bronze["source"], source)).sort_by([
         ("kept_at", "descending"), ("origin", "ascending"), ("offset", "ascending")])
     newest = mine["origin"][0].as_py()
+    if _tells(lake, source) == newest:
+        return
     mine = mine.filter(pc.equal(mine["origin"], newest))
     judged = judge_users(mine["value"].to_pylist())
     good = judged.filter(pc.equal(pc.list_value_length(judged["reasons"]), 0))
@@ -74,6 +76,15 @@ def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
     rows = pa.table([told[name] if name in told else good[name] for name in USERS_DIM.column_names],
                     names=list(USERS_DIM.column_names)).cast(arrow_schema(USERS_DIM))
     replace_rows(lake, USERS_DIM, rows, f"source = {text_literal(source)}", lock)
+
+
+def _tells(lake: Lake, source: str) -> str | None:
+    """Give the file that silver.users_dim has the source's users of."""
+    if not table_exists(lake, USERS_DIM):
+        return None
+    rows = read_table(lake, USERS_DIM, ["source", "origin"])
+    origins: list[str] = rows.filter(pc.equal(rows["source"], source))["origin"].to_pylist()
+    return origins[0] if origins else None
 
 
 def judge_users(values: Iterable[bytes]) -> pa.Table:

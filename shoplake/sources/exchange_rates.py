@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from shoplake.contract.events import EXCHANGE_RATE_DIGITS, EXCHANGE_RATE_SCALE
 from shoplake.errors import ConfigError
-from shoplake.sources.text_table import read_text_table
+from shoplake.text_table import read_text_table
 
 COLUMNS = ("currency", "from_date", "rate")
 # A day's rate of 170 currencies for 20 years is some 1.2 million.

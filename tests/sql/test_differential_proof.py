@@ -82,6 +82,12 @@ def _rows_of(table: Table, words: set[str], days: list[date], pools: dict[str, A
     return st.lists(st.fixed_dictionaries(columns), min_size=pools["least"], max_size=16).map(keep_key)
 
 
+def _fitting(column: Column, amounts: list[Decimal]) -> list[Decimal]:
+    """Give the amounts that the column's type holds, one at the least."""
+    precision, scale = map(int, column.type.removeprefix("DECIMAL(").rstrip(")").split(","))
+    return [amount for amount in amounts if abs(amount) < 10**(precision - scale)] or [Decimal(1)]
+
+
 def _values_of(column: Column, days: list[date], pools: dict[str, Any], is_used: bool) -> st.SearchStrategy[Any]:
     by_type: dict[str, list[Any]] = {
         "DATE": days, "TIMESTAMP": [datetime.combine(day, at, UTC) for day in days for at in TIMES],
@@ -90,7 +96,8 @@ def _values_of(column: Column, days: list[date], pools: dict[str, Any], is_used:
         "STRING": FEW[column.name][:pools["few"]] if column.name in FEW else TEXTS, "BINARY": [b"", b"x\xff"],
         "ARRAY<STRING>": [[], ["r1"], ["r1", "r2"]],
     }
-    values = pools["amounts"] if column.type.startswith("DECIMAL") else by_type.get(column.type, [[]])
+    is_decimal = column.type.startswith("DECIMAL")
+    values = _fitting(column, pools["amounts"]) if is_decimal else by_type.get(column.type, [[]])
     if not is_used:
         return st.just(values[0])
     return st.sampled_from([None, *values, *values] if column.nullable else values)
