@@ -115,7 +115,7 @@ def hash_fitted(fitted: Fitted) -> str:
 def hash_code() -> str:
     """Give the SHA-256 of the forecasting code: under one code, equal settings mean the same fit.
 
-    The registry is no part of it: how models are kept and promoted changes no fit. The reader of the promotions' file is.
+    The registry is no part of it: how models are kept and promoted changes no fit. The reader of promotions is.
     """
     modules = sorted((file for file in files("shoplake.forecasting").iterdir() if file.name.endswith(".py")),
                      key=lambda file: file.name)
