@@ -13,7 +13,7 @@ from shoplake.lake.partitions import read_state
 
 _CHECKPOINTS = "_checkpoints"
 # The locks stay: their files are open while a reset runs.
-_FOLDERS = ("bronze", "silver", "gold", "ops", "gold_export", "_spill", "_rebuild", "_repair")
+_FOLDERS = ("bronze", "silver", "gold", "ops", "gold_export", "_rates", "_spill", "_rebuild", "_repair")
 
 
 @dataclass(frozen=True)

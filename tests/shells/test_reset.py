@@ -13,6 +13,7 @@ import pytest
 
 from shoplake.contract.tables import DAILY_SALES, SILVER_EVENTS, Table
 from shoplake.lake.addresses import Lake
+from shoplake.lake.files import write_bytes
 from shoplake.lake.locks import hold_lock
 
 RESET = "utils/reset.py"
@@ -80,6 +81,7 @@ def test_the_whole_lake_goes_when_asked_for_and_nothing_beside_it(
     outside = data_dir / "models" / "kept"
     outside.write_text("x")
     (Path(lake.root) / "silver" / "link").symlink_to(data_dir / "models")
+    write_bytes(lake, lake.rates_pin("a query"), b"{}")
     code, _, err = run_tool(RESET, "--lake", "--yes")
     assert code == 0
     assert "topic" in err
