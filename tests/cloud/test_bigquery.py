@@ -90,8 +90,7 @@ def draw_value(column: Column, draw: random.Random, largest: int) -> Any:
     }
     if column.type.startswith("DECIMAL"):
         precision, scale = map(int, column.type.removeprefix("DECIMAL(").rstrip(")").split(","))
-        largest = min(largest, 10**(precision - scale + 4) - 1)
-        return Decimal(draw.randrange(-largest // 10**6, largest)).scaleb(-4)
+        return Decimal(draw.randrange(-largest // 10**6, min(largest, 10**(precision - scale + 4)))).scaleb(-4)
     if column.type.startswith("ARRAY<STRUCT"):
         return {"ranges": [{"partition": 0, "from_offset": 0, "until_offset": 2**40}],
                 "rules": [{"rule": "price_valid", "passed": 1, "failed": 0}]}.get(column.name)
