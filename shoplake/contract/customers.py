@@ -43,6 +43,12 @@ CUSTOMER_METRICS = Table(
     writer="spark/batch_processing.py", inputs=("gold.customer_daily_sales", "gold.sessions"),
 )
 
+# What a table of groups says of all of them.
+GROUPS = (
+    Column("segment_count", "INT", "How many groups there were; the number with the highest silhouette of 3 to 6",
+           nullable=True),
+    Column("silhouette", "DOUBLE", "How well the groups stand apart, from -1 to 1", nullable=True),
+)
 CUSTOMER_SEGMENTS = Table(
     "gold.customer_segments", "The group of alike customers that each one belonged to at the end of a day",
     "as_of_date, user_id", ("as_of_date", "user_id"),
@@ -51,9 +57,7 @@ CUSTOMER_SEGMENTS = Table(
      Column("segment", "STRING", "champions, loyal, promising, at_risk, hibernating or lost: K-means by recency_days, "
             "order_count and net_amount, named by where the group's centre is; NULL without an order, and where fewer "
             "than 50 customers have one", nullable=True),
-     Column("segment_count", "INT", "How many groups there were; the number with the highest silhouette of 3 to 6",
-            nullable=True),
-     Column("silhouette", "DOUBLE", "How well the groups stand apart, from -1 to 1", nullable=True)),
+     *GROUPS),
     partition_by="as_of_date", cluster_by=("segment", "user_id"), served=True,
     writer="spark/batch_processing.py", inputs=("gold.customer_metrics",),
 )

@@ -1,6 +1,7 @@
 """The tables of registered users that a file tells of: what they are, not what they did when."""
 
 from shoplake.contract.columns import RATE, Column
+from shoplake.contract.customers import GROUPS
 from shoplake.contract.relations import Table
 
 # A column of silver.users_dim: the column of the C2C file that it is read from, and what it says.
@@ -64,9 +65,7 @@ USER_SEGMENTS = Table(
      Column("segment", "STRING", "champions, loyal, promising, at_risk, hibernating or lost: K-means by "
             "days_since_login, products bought and sold, and products listed, wished and liked; NULL with fewer than "
             "50 users", nullable=True),
-     Column("segment_count", "INT", "How many groups there were; the number with the highest silhouette of 3 to 6",
-            nullable=True),
-     Column("silhouette", "DOUBLE", "How well the groups stand apart, from -1 to 1", nullable=True)),
+     *GROUPS),
     partition_by="as_of_date", cluster_by=("segment", "user_id"), served=True,
     writer="spark/batch_processing.py", inputs=("silver.users_dim",),
 )
