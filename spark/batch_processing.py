@@ -115,7 +115,7 @@ def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: a
     if failed:
         raise SourceError(f"{len(failed)} of {len(failed) + len(taken)} files of {given} could not be taken in "
                           f"({', '.join(failed)[:300]}); the others are in. Mend or remove them, then run it again")
-    totals = {name: sum(one[name] for one in taken) for name in (*COUNTS, "bad_lines")}
+    totals = {name: sum(one[name] for one in taken) for name in (*COUNTS, "bad_lines", "rejected") if name in taken[0]}
     return {"file": given, "source": source, "is_truncated": any(one["is_truncated"] for one in taken), **totals,
             "files": taken}
 
@@ -137,7 +137,7 @@ def ingest_local(
     records = open_source(kept.path, source, settings, kept.kept_at_ms, beside)
     if holds_users(source):
         counts = ingest_users(records, source, kept.sha256, kept.kept_at_ms, lake, settings.lake.lock_timeout)
-        return describe_taken(records, source, kept.sha256, {"duplicates": 0, **counts})
+        return describe_taken(records, source, kept.sha256, {**dict.fromkeys(COUNTS, 0), **counts})
     totals = dict.fromkeys(COUNTS, 0)
     for row in ingest_file(spark, records, source, kept.sha256, lake, settings):
         for name, column in COUNTS.items():
@@ -171,8 +171,9 @@ def describe(report: dict[str, Any]) -> str:
     lines = []
     if report["ingested"]:
         file = report["ingested"]
-        lines.append(f"{file['file']}: {file['records']:,} new records -> {file['silver']:,} silver, "
-                     f"{file['duplicates']:,} duplicates, {file['quarantine']:,} quarantined")
+        aside = (f"{file['rejected']:,} rejected, with their reasons in bronze.users" if "rejected" in file else
+                 f"{file['duplicates']:,} duplicates, {file['quarantine']:,} quarantined")
+        lines.append(f"{file['file']}: {file['records']:,} new records -> {file['silver']:,} silver, {aside}")
     lines += [f"{table}: {'replaced whole' if days == [WHOLE] else f'{len(days):,} days written'}"
               for table, days in report["built"].items()]
     if report["exported"]:

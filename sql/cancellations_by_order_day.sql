@@ -4,7 +4,8 @@
 -- @to_date DATE: last day of orders (default: newest event_date of gold.daily_sales_summary)
 -- @from_date DATE: first day of orders (default: 27 days before @to_date)
 -- Net by order day is gross less what has been cancelled of that day's orders since, up to 89 days later. unmatched is
--- the amount of the day's own cancellations whose order was not found: no order day counts it.
+-- the amount of the day's own cancellations whose order was not found: no order day counts it. Cancellations that name
+-- no order take back the latest one of the product, so a share may be above 1.
 WITH taken_back AS (
   SELECT order_date, SUM(cancelled_units) AS units, SUM(cancelled_amount) AS amount
   FROM gold.cancellations

@@ -4,7 +4,8 @@
 -- @to_date DATE: last day (default: newest event_date of gold.daily_sales)
 -- @from_date DATE: first day (default: 27 days before @to_date)
 -- @row_count INT64: how many rows (default: 50)
--- A price is that of a product's last event of a day. price_change is the new price over the one before, less 1; NULL
+-- A price is that of a product's last event of a day, in the shop's currency: of what is sold in others, rates show as
+-- changes. price_change is the new price over the one before, less 1; NULL
 -- where that was 0.
 WITH versions AS (
   SELECT

@@ -111,7 +111,8 @@ def take_in_file(
 ) -> tuple[str, Entry]:
     """Take in an arrival whose bytes are in a file of this machine; see take_in."""
     from shoplake.lake.files import is_ingested, keep_file
-    from shoplake.sources import SOURCES, file_sha256
+    from shoplake.lake.users import ingest_users
+    from shoplake.sources import SOURCES, file_sha256, holds_users, open_source
     from shoplake.sources.landing import choose_route, inspect_file
 
     source = arrival.folder or ""
@@ -136,7 +137,11 @@ def take_in_file(
     for warning in inspection.warnings:
         LOG.warning("%s", describe_reason(arrival, path, warning))
     try:
-        send(kept.path, source, route, settings)
+        if holds_users(source):
+            records = open_source(kept.path, source, settings, kept.kept_at_ms)
+            ingest_users(records, source, sha256, kept.kept_at_ms, lake, settings.lake.lock_timeout)
+        else:
+            send(kept.path, source, route, settings)
     except SourceError:
         failures[route] += 1
         raise
@@ -182,9 +187,9 @@ def send(kept: Path, source: str, route: "Route", settings: Settings) -> None:
     from shoplake.airflow_environment import command_environment
 
     if route == "historical" and settings.spark.runner == "dataproc":
-        raise SourceError("it tells of users, or a record is too large for Kafka, and no Spark is on this machine "
-                          "(spark.runner is dataproc): take its copy under bronze/files/ in with a batch of "
-                          "spark/batch_processing.py --historical-csv gs://…")
+        raise SourceError("a record of it is too large for Kafka, and no Spark is on this machine (spark.runner is "
+                          "dataproc): put its lines into smaller records, or take its copy under bronze/files/ in with "
+                          "a batch of spark/batch_processing.py --historical-csv gs://…")
     binaries = Path(sys.executable).parent
     words = [sys.executable, "kafka/producer.py", "--replay"] if route == "kafka" else [
         str(binaries / "spark-submit"), *settings.spark.submit_options, "spark/batch_processing.py", "--ingest-only",

@@ -136,11 +136,15 @@ def move_entry(lake: "Lake", table: "Table", log: Path, aside: Path) -> list[Pat
 
 def next_run(table: "Table") -> str | None:
     """Give the command that writes again what the newest commit of a table held; None if there is none."""
+    from shoplake.contract.tables import USERS_DIM
     from shoplake.lake.locks import INGEST
     from shoplake.lake.maintenance import write_lock
 
     if write_lock(table) == INGEST:
         return "spark-submit spark/streaming_pipeline.py --drain, or the historical file's"
+    if write_lock(table) == USERS_DIM.name:
+        return ("spark-submit spark/batch_processing.py --source c2c_users --historical-csv FILE, with the newest file "
+                "under bronze/files/c2c_users/")
     return f"spark-submit {table.writer}" if table.writer == "spark/batch_processing.py" else None
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from shoplake.contract.tables import AMOUNT
 
-# An older order is not looked for: so a run reads so many days, however long the history is.
+# An older order is not looked for: so what a run reads does not grow with the history.
 DAYS_BACK = 90
 _SPAN = [timedelta(days=number) for number in range(DAYS_BACK)]
 
@@ -32,7 +32,8 @@ def build_cancellations(events: DataFrame) -> DataFrame:
     """Give each order_cancelled event of silver.events with the order line before it: event_date, event_id.
 
     The line is the latest of the same user, order and product, else of the same user and product, up to the moment of
-    the cancellation and no more than 89 days before. An order at the same moment counts as before it.
+    the cancellation and no more than 89 days before. An order at the same moment counts as before it. Quantities are
+    not weighed: several cancellations may take back one line.
     """
     is_cancelled = F.col("event_type") == "order_cancelled"
     returned = events.filter(is_cancelled).select("user_id", "product_id").distinct()

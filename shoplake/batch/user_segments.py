@@ -11,12 +11,12 @@ from shoplake.batch.segmentation import find_segments
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import USER_SEGMENTS, USERS_DIM
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import changed_at, read_table, replace_rows, text_literal
+from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
 from shoplake.lake.locks import hold_lock
 
 
 def build_user_segments(lake: Lake, lock_timeout: float, *, is_wanted: bool) -> set[date]:
-    """Replace the rows of each source's day, unless silver.users_dim is as it was; give the days written.
+    """Replace the rows of each source's day, unless they are of the file that silver.users_dim has; give those days.
 
     Args:
         is_wanted: replace them in any case.
@@ -24,20 +24,19 @@ def build_user_segments(lake: Lake, lock_timeout: float, *, is_wanted: bool) -> 
     Raises:
         LockError: another build of this table held its lock for `lock_timeout` seconds.
     """
-    users_at = changed_at(lake, USERS_DIM)
-    if users_at is None:
+    if not table_exists(lake, USERS_DIM):
         return set()
     with hold_lock(lake, USER_SEGMENTS.name, lock_timeout) as lock:
-        built_at = changed_at(lake, USER_SEGMENTS)
-        if built_at is not None and built_at > users_at and not is_wanted:
-            return set()
+        is_new = is_wanted or not table_exists(lake, USER_SEGMENTS)
+        done = set() if is_new else set(read_table(lake, USER_SEGMENTS, ["origin"])["origin"].to_pylist())
         users, days = read_table(lake, USERS_DIM), set()
         for source in sorted(pc.unique(users["source"]).to_pylist()):
-            rows = segment_users(users.filter(pc.equal(users["source"], source)))
-            day = rows["as_of_date"][0].as_py()
-            where = f"as_of_date = DATE'{day}' AND source = {text_literal(source)}"
-            replace_rows(lake, USER_SEGMENTS, rows, where, lock)
-            days.add(day)
+            mine = users.filter(pc.equal(users["source"], source))
+            if mine["origin"][0].as_py() not in done:
+                day = mine["as_of_date"][0].as_py()
+                where = f"as_of_date = DATE'{day}' AND source = {text_literal(source)}"
+                replace_rows(lake, USER_SEGMENTS, segment_users(mine), where, lock)
+                days.add(day)
         return days
 
 
@@ -59,6 +58,7 @@ def segment_users(users: pa.Table) -> pa.Table:
         "segment": pa.array(found.names if found else [None] * count, pa.string()),
         "segment_count": pa.array([found.count if found else None] * count, pa.int32()),
         "silhouette": pa.array([found.silhouette if found else None] * count, pa.float64()),
+        "origin": users["origin"],
     }).cast(arrow_schema(USER_SEGMENTS))
 
 

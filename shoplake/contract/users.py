@@ -65,7 +65,7 @@ USER_SEGMENTS = Table(
      Column("segment", "STRING", "champions, loyal, promising, at_risk, hibernating or lost: K-means by "
             "days_since_login, products bought and sold, and products listed, wished and liked; NULL with fewer than "
             "50 users", nullable=True),
-     *GROUPS),
+     *GROUPS, Column("origin", "STRING", "The SHA-256 of the file")),
     partition_by="as_of_date", cluster_by=("segment", "user_id"), served=True,
     writer="spark/batch_processing.py", inputs=("silver.users_dim",),
 )

@@ -47,7 +47,9 @@ def read_source_sales(file: Path, source: str, settings: Settings) -> Sales:
         orders[key] += 1
         categories[key] = category
     if not units:
-        raise ForecastError(f"{file} holds no order of goods with a quantity and a price above 0")
+        raise ForecastError(f"{file} holds no order of goods with a quantity and a price above 0 in "
+                            f"{settings.shop.currency} (shop.currency); amounts in other currencies are not converted "
+                            "here. Take the file into the lake, and forecast gold")
     rows = pd.DataFrame({
         "event_date": pd.to_datetime([day for day, _ in units]), "product_id": [product for _, product in units],
         "category": list(categories.values()), "units": list(units.values()),

@@ -29,7 +29,7 @@ def ingest_users(
     """Take a file's users in; give how many lines are new, went to silver, and were rejected.
 
     The same file again adds nothing. Each table is written in one commit, bronze first; a run that died between the
-    two is ended by the next. An older file that comes later than a newer one does not take its place.
+    two is ended by the next. The newest file is the one that came last, for the first time: what is in it cannot tell.
 
     Raises:
         SourceError: the file holds no line that can be read.
@@ -39,7 +39,7 @@ def ingest_users(
     with hold_lock(lake, USERS_DIM.name, lock_timeout) as lock:
         if _is_in_bronze(lake, sha256):
             _replace_users(lake, source, lock)
-            return {"records": 0, "silver": 0, "quarantine": 0}
+            return {"records": 0, "silver": 0, "rejected": 0}
         values = [record.value for record in records]
         judged = judge_users(values)
         rows = pa.table({
@@ -50,7 +50,7 @@ def ingest_users(
         replace_rows(lake, BRONZE_USERS, rows, f"origin = {text_literal(sha256)}", lock)
         _replace_users(lake, source, lock)
     good = pc.sum(pc.equal(pc.list_value_length(rows["reasons"]), 0)).as_py() or 0
-    return {"records": len(values), "silver": good, "quarantine": len(values) - good}
+    return {"records": len(values), "silver": good, "rejected": len(values) - good}
 
 
 def _is_in_bronze(lake: Lake, sha256: str) -> bool:
@@ -60,20 +60,18 @@ def _is_in_bronze(lake: Lake, sha256: str) -> bool:
 
 
 def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
-    """Make the source's rows of silver.users_dim those of its newest file in bronze."""
+    """Make the source's rows of silver.users_dim those of its newest file with a good line."""
     bronze = read_table(lake, BRONZE_USERS)
-    mine = bronze.filter(pc.equal(bronze["source"], source)).sort_by([
+    is_good = pc.equal(pc.list_value_length(bronze["reasons"]), 0)
+    good = bronze.filter(pc.and_(pc.equal(bronze["source"], source), is_good)).sort_by([
         ("kept_at", "descending"), ("origin", "ascending"), ("offset", "ascending")])
-    newest = mine["origin"][0].as_py()
-    if _tells(lake, source) == newest:
+    newest = good["origin"][0].as_py() if good.num_rows else None
+    if newest == _tells(lake, source):
         return
-    mine = mine.filter(pc.equal(mine["origin"], newest))
-    judged = judge_users(mine["value"].to_pylist())
-    good = judged.filter(pc.equal(pc.list_value_length(judged["reasons"]), 0))
-    day = mine["kept_at"][0].as_py().date()
-    told = {"source": pa.repeat(source, good.num_rows), "origin": pa.repeat(newest, good.num_rows),
-            "as_of_date": pa.repeat(pa.scalar(day, pa.date32()), good.num_rows)}
-    rows = pa.table([told[name] if name in told else good[name] for name in USERS_DIM.column_names],
+    good = good.filter(pc.equal(good["origin"], newest))
+    users = judge_users(good["value"].to_pylist())
+    told = {"source": good["source"], "origin": good["origin"], "as_of_date": good["kept_at"].cast(pa.date32())}
+    rows = pa.table([told[name] if name in told else users[name] for name in USERS_DIM.column_names],
                     names=list(USERS_DIM.column_names)).cast(arrow_schema(USERS_DIM))
     replace_rows(lake, USERS_DIM, rows, f"source = {text_literal(source)}", lock)
 

@@ -15,8 +15,8 @@ from shoplake.errors import ConfigError
 from shoplake.text_table import read_text_table
 
 COLUMNS = ("currency", "from_date", "rate")
-# A day's rate of 170 currencies for 20 years is some 1.2 million.
-MAX_ROWS = 2_000_000
+# A day's rate of 27 currencies for 20 years; each batch of events is joined with all of them.
+MAX_ROWS = 200_000
 _RATE = r"[0-9]{1,8}(\.[0-9]{1,11})?"
 _SCHEMA = pa.schema({"currency": pa.string(), "event_date": pa.date32(),
                      "exchange_rate": pa.decimal128(EXCHANGE_RATE_DIGITS, EXCHANGE_RATE_SCALE)})
@@ -38,7 +38,8 @@ def read_exchange_rates(file: Path, shop_currency: str, max_age: int) -> pa.Tabl
     texts: pd.DataFrame = read_text_table(file, COLUMNS, ConfigError).to_pandas()
     if len(texts) > MAX_ROWS:
         raise ConfigError(f"{file} holds {len(texts):,} rates; at most {MAX_ROWS:,} are read. Leave out old days")
-    days = pd.to_datetime(texts["from_date"], format="%Y-%m-%d", errors="coerce")
+    is_day = texts["from_date"].str.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+    days = pd.to_datetime(texts["from_date"], format="%Y-%m-%d", errors="coerce").where(is_day)
     is_rate = texts["rate"].str.fullmatch(_RATE) & (texts["rate"].str.strip("0.") != "")
     is_own = texts["currency"] == shop_currency
     is_one = texts["rate"].str.fullmatch(r"0*1(\.0*)?")

@@ -95,7 +95,7 @@ class SourceReader(Iterator[SourceRecord]):
     def warnings(self) -> Iterator[str]:
         """Give what a person should know about the records given so far."""
         if self.bad_lines:
-            yield f"{self.path}: {self.bad_lines} lines cannot be read; they go to quarantine as they are (json_valid)"
+            yield f"{self.path}: {self.bad_lines} lines cannot be read; they are set aside as they are (json_valid)"
         if self.is_truncated:
             yield f"{self.path} is cut off in its middle; what it still holds was read"
         if self._unread:

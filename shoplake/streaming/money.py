@@ -4,15 +4,20 @@ An event's identity and content are those of the price as it was sent. So a corr
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.events import EXCHANGE_RATE_TYPE, PRICE_SCALE, PRICE_TYPE
+from shoplake.contract.tables import BRONZE_EVENTS
 from shoplake.errors import ConfigError, SourceError
 from shoplake.lake.addresses import Lake
+from shoplake.lake.arrow import open_unless_done
 from shoplake.lake.files import keep_file, open_file, read_bytes, write_bytes
 from shoplake.settings import Settings
 from shoplake.sources import file_sha256
@@ -23,31 +28,33 @@ _LAST: dict[tuple[str, str, int], pa.Table] = {}
 
 
 def pin_rates(query_id: str, batch_id: int, lake: Lake, settings: Settings) -> pa.Table | None:
-    """Give the rates that a batch counts by: those of the file at its first try, whatever the file says at a later one.
+    """Give the rates that a batch counts by: those of its first try, whatever file and settings say at a later one.
 
     So a batch that broke off half-way is not ended at other prices. The file's untouched copy is kept in the lake, and
-    which copy it was stands there before the batch's first write; the caller holds the `ingest` lock.
+    which copy it was stands there before the batch's first write, that of bronze; the caller holds the `ingest` lock.
 
     Returns:
-        The rows of `read_exchange_rates`; None where no file is set.
+        The rows of `read_exchange_rates`; None where no file is, or was, set.
 
     Raises:
         ConfigError: the file is missing or is no file of rates.
         SourceError: it changes while it is read.
     """
-    if settings.rates_address is None:
+    address = lake.rates_pin(query_id)
+    pinned = json.loads(read_bytes(lake, address) or b"{}")
+    if settings.rates_address is None and not pinned:
         return None
-    pin = lake.rates_pin(query_id)
-    pinned = json.loads(read_bytes(lake, pin) or b"{}")
-    if pinned.get("batch_id") == batch_id:
-        with open_file(lake, f"{lake.kept_files(KEPT_RATES)}/{pinned['sha256']}") as kept:
-            return _read(kept, pinned["sha256"], settings)
-    with open_file(lake, settings.rates_address) as file:
-        sha256 = _hash(file)
-        rates = _read(file, sha256, settings)
-        if keep_file(file, lake, KEPT_RATES).sha256 != sha256:
-            raise SourceError(f"{settings.rates_address} changed while it was read; put a new file there by moving it")
-    write_bytes(lake, pin, json.dumps({"batch_id": batch_id, "sha256": sha256}).encode())
+    if open_unless_done(lake, BRONZE_EVENTS, query_id, batch_id) is None:
+        is_of_this = pinned.get("batch_id") == batch_id and pinned["sha256"]
+        return _read_pinned(lake, pinned, settings.shop.currency) if is_of_this else None
+    sha256, rates, max_age = None, None, settings.shop.rate_max_age
+    if settings.rates_address is not None:
+        with _open_rates(lake, settings.rates_address) as file:
+            sha256 = file_sha256(file)
+            rates = _read(file, sha256, settings.shop.currency, max_age)
+            if sha256 != pinned.get("sha256") and keep_file(file, lake, KEPT_RATES).sha256 != sha256:
+                raise SourceError("it changed while it was read; move a new file there whole")
+    write_bytes(lake, address, json.dumps({"batch_id": batch_id, "sha256": sha256, "max_age": max_age}).encode())
     return rates
 
 
@@ -55,22 +62,32 @@ def read_rates(lake: Lake, settings: Settings) -> pa.Table | None:
     """Give the rates of the file as it is now; None where no file is set. Raises as `pin_rates`."""
     if settings.rates_address is None:
         return None
-    with open_file(lake, settings.rates_address) as file:
-        return _read(file, _hash(file), settings)
+    with _open_rates(lake, settings.rates_address) as file:
+        return _read(file, file_sha256(file), settings.shop.currency, settings.shop.rate_max_age)
 
 
-def _hash(file: Path) -> str:
-    if not file.is_file():
-        raise ConfigError(f"there is no such file of exchange rates, which shop.rates_file names: {file}. It holds the "
-                          f"columns {', '.join(COLUMNS)}; docs/sources.md has an example")
-    return file_sha256(file)
+@contextmanager
+def _open_rates(lake: Lake, address: str) -> Iterator[Path]:
+    """Give the file of rates, for the block; what is wrong with it is told with the setting that names it."""
+    try:
+        with open_file(lake, address) as file:
+            if not file.is_file():
+                raise ConfigError(f"there is no such file. It must hold the columns {', '.join(COLUMNS)}")
+            yield file
+    except (ConfigError, SourceError) as error:
+        raise ConfigError(f"shop.rates_file, {address}: {error}") from error
 
 
-def _read(file: Path, sha256: str, settings: Settings) -> pa.Table:
+def _read_pinned(lake: Lake, pinned: Mapping[str, Any], currency: str) -> pa.Table:
+    with open_file(lake, f"{lake.kept_files(KEPT_RATES)}/{pinned['sha256']}") as kept:
+        return _read(kept, pinned["sha256"], currency, pinned["max_age"])
+
+
+def _read(file: Path, sha256: str, currency: str, max_age: int) -> pa.Table:
     """Read a file of these bytes; that of the last batch is at hand."""
-    key = (sha256, settings.shop.currency, settings.shop.rate_max_age)
+    key = (sha256, currency, max_age)
     if key not in _LAST:
-        rates = read_exchange_rates(file, *key[1:])
+        rates = read_exchange_rates(file, currency, max_age)
         _LAST.clear()
         _LAST[key] = rates
     return _LAST[key]

@@ -39,7 +39,8 @@ _FILLED_BY = {
     **{table.name: "spark-submit spark/batch_processing.py"
        for table in (DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CANCELLATIONS,
                      CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCT_PERFORMANCE,
-                     PRODUCT_RECOMMENDATIONS, USER_SEGMENTS)},
+                     PRODUCT_RECOMMENDATIONS)},
+    USER_SEGMENTS.name: "spark-submit spark/batch_processing.py --historical-csv FILE --source c2c_users",
     DEMAND_PREDICTIONS.name: "python ml/inference.py --model xgboost --horizon next_day",
     INGEST_COUNTS.name: "spark-submit spark/streaming_pipeline.py --drain",
 }

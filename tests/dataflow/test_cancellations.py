@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from shoplake.batch.cancellations import DAYS_BACK, build_cancellations, days_to_build, days_to_read
 from shoplake.contract.render import spark_schema
 from shoplake.contract.tables import CANCELLATIONS, SILVER_EVENTS
+from shoplake.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -82,6 +83,12 @@ def test_each_cancellation_takes_back_the_line_before_it(spark: "SparkSession", 
     last = date(2028, 2, 20)
     known = [event for event in events if event["event_date"] <= last]
     assert collect(build_cancellations(frame(spark, known))) == [row for row in right if row["event_date"] <= last]
+
+
+def test_the_query_looks_as_far_as_the_table() -> None:
+    text = (PROJECT_ROOT / "sql" / "cancellations_by_order_day.sql").read_text()
+    assert f"INTERVAL {DAYS_BACK - 1} DAY" in text
+    assert f"up to {DAYS_BACK - 1} days later" in text
 
 
 def test_days_built_alone_are_those_built_with_all(spark: "SparkSession") -> None:

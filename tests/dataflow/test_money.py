@@ -168,30 +168,62 @@ def test_another_rate_makes_no_second_event_of_one_that_comes_again(
     assert read_table(shells.lake, SILVER_QUARANTINE).num_rows == 0
 
 
-@pytest.mark.parametrize("write", ["append_once", "replace_days_once", "append_row_once"])
+def break_off_after(write: str, shells: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a file in, and die after one of the writes of its batch."""
+    original, passed = getattr(ingest, write), Counter[str]()
+
+    def break_off(*args: Any) -> None:
+        original(*args)
+        passed[write] += 1
+        if passed[write] == (2 if write == "append_once" else 1):  # silver is the second append
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ingest, write, break_off)
+        assert shells.run("spark/batch_processing.py", "--historical-csv", str(path), "--ingest-only")
+    assert passed[write]
+
+
+@pytest.mark.parametrize(("write", "then"), [
+    ("append_once", "other rates"), ("replace_days_once", "other rates"), ("append_row_once", "other rates"),
+    ("append_once", "no file"), ("append_once", "older rates count")])
 def test_a_batch_that_broke_off_is_ended_at_the_rates_of_its_first_try(
-    write: str, shells: Any, rates_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    write: str, then: str, shells: Any, rates_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events = draw_events(8, 200)
     write_rates(rates_file, RATES)
     write_events(tmp_path / "shop.csv", events)
-    with monkeypatch.context() as broken:
-        passed = Counter[str]()
-        original = getattr(ingest, write)
+    break_off_after(write, shells, tmp_path / "shop.csv", monkeypatch)
 
-        def break_off(*args: Any) -> None:
-            original(*args)
-            passed[write] += 1
-            if passed[write] == (2 if write == "append_once" else 1):  # silver is the second append
-                raise KeyboardInterrupt
-
-        broken.setattr(ingest, write, break_off)
-        assert shells.run("spark/batch_processing.py", "--historical-csv", str(tmp_path / "shop.csv"), "--ingest-only")
-        assert passed[write]
-
-    write_rates(rates_file, {("USD", date(2026, 3, 20)): "7.5", ("XXX", date(2026, 3, 25)): "1"})
+    if then == "other rates":
+        write_rates(rates_file, {("USD", date(2026, 3, 20)): "7.5", ("XXX", date(2026, 3, 25)): "1"})
+    elif then == "no file":
+        monkeypatch.delenv("SHOPLAKE_SHOP__RATES_FILE")
+    else:
+        monkeypatch.setenv("SHOPLAKE_SHOP__RATE_MAX_AGE", "400")
     ingest_file(shells, tmp_path / "shop.csv")
 
+    assert {row["event_id"]: row["price"] for row in read_table(shells.lake, SILVER_EVENTS).to_pylist()} == {
+        event["event_id"]: convert(event)[0] for event in events if convert(event)[0] is not None}
+    check_windows(shells)
+    shells.ok("utils/reconcile.py")
+
+
+def test_a_batch_that_began_without_rates_is_ended_without_and_a_rebuild_counts_by_them(
+    shells: Any, rates_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = draw_events(11, 80)
+    write_events(tmp_path / "shop.csv", events)
+    with monkeypatch.context() as before:
+        before.delenv("SHOPLAKE_SHOP__RATES_FILE")
+        break_off_after("append_once", shells, tmp_path / "shop.csv", monkeypatch)
+    write_rates(rates_file, RATES)
+    ingest_file(shells, tmp_path / "shop.csv")
+    assert {row["event_id"] for row in read_table(shells.lake, SILVER_EVENTS).to_pylist()} == {
+        event["event_id"] for event in events if event["currency"] in ("", "GBP")}
+    shells.ok("utils/reconcile.py")
+
+    shells.ok("utils/rebuild.py", "--from", "bronze")
     assert {row["event_id"]: row["price"] for row in read_table(shells.lake, SILVER_EVENTS).to_pylist()} == {
         event["event_id"]: convert(event)[0] for event in events if convert(event)[0] is not None}
     check_windows(shells)
@@ -208,7 +240,7 @@ def test_without_its_rates_nothing_is_taken_in(
     assert shells.run("spark/batch_processing.py", "--historical-csv", str(tmp_path / "shop.csv")) == 2
     said = capsys.readouterr().err
     assert str(rates_file) in said
-    assert ("no such file of exchange rates" if content is None else "in row 1 (USD, 2026-03-01, -1)") in said
+    assert ("shop.rates_file" if content is None else "in row 1 (USD, 2026-03-01, -1)") in said
     assert read_table(shells.lake, SILVER_EVENTS).num_rows == 0
 
 

@@ -31,8 +31,8 @@ def test_one_command_brings_a_file_of_users_to_its_segments(
     shells.ok("spark/batch_processing.py", "--historical-csv", str(users_file), *FLAGS, "--json")
 
     report = json.loads(capsys.readouterr().out)
-    assert {name: report["ingested"][name] for name in ("records", "silver", "quarantine", "bad_lines")} == {
-        "records": 91, "silver": 90, "quarantine": 1, "bad_lines": 1}
+    assert {name: report["ingested"][name] for name in ("records", "silver", "rejected", "bad_lines")} == {
+        "records": 91, "silver": 90, "rejected": 1, "bad_lines": 1}
     assert len(report["built"]["gold.user_segments"]) == 1
     shells.ok("sql/run_analytics.py", "--query", "user_segments", "--json")
     answer = json.loads(capsys.readouterr().out)

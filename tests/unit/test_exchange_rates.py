@@ -49,7 +49,7 @@ def test_a_file_with_a_header_alone_knows_no_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("lines", "message"), [
     ("usd,2026-03-01,0.79", "no ISO 4217 code, such as USD, the first in row 1 .usd, 2026-03-01, 0.79"),
     ("USD,2026-03-01,0.79\nUSD,1.3.2026,0.79", "YYYY-MM-DD, the first in row 2"),
-    ("USD,2026-02-30,0.79", "YYYY-MM-DD"),
+    ("USD,2026-02-30,0.79", "YYYY-MM-DD"), ("USD,2026-3-1,0.79", "YYYY-MM-DD"),
     *((f"USD,2026-03-01,{rate}", "no decimal above 0") for rate in (
         "", "0", "0.000", "-1", "1e3", "nan", "0.123456789012", "123456789", "1\u0660", '"1,2"')),
     ("GBP,2026-03-01,0.99", "own currency GBP that is not 1"),

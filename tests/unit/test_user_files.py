@@ -15,7 +15,7 @@ from shoplake.contract.users import USER_COUNTS, USER_FLAGS, USER_TEXTS
 from shoplake.errors import SourceError
 from shoplake.lake import users as lake_users
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import read_table
+from shoplake.lake.arrow import open_table, read_table
 from shoplake.lake.users import ingest_users
 from shoplake.settings import load_settings
 from shoplake.sources import open_source
@@ -75,7 +75,7 @@ def test_every_line_is_kept_and_every_bad_one_has_its_reasons(lake: Lake, tmp_pa
 
     counts = ingest(lake, tmp_path / "users.csv", "a" * 64)
 
-    assert counts == {"records": len(lines), "silver": len(good), "quarantine": len(bad) + 1}
+    assert counts == {"records": len(lines), "silver": len(good), "rejected": len(bad) + 1}
     rows = sorted(read_table(lake, BRONZE_USERS).to_pylist(), key=lambda row: row["offset"])
     reasons = dict(zip(map(id, bad), (reasons for _, reasons in BAD.values()), strict=True))
     for row, line in zip(rows, lines, strict=True):
@@ -97,10 +97,23 @@ def test_the_newest_file_tells_and_the_same_file_adds_nothing(lake: Lake, tmp_pa
     ingest(lake, tmp_path / "two.csv", "b" * 64, DAY_2)
     assert users_of(lake) == right
     assert ingest(lake, tmp_path / "one.csv", "a" * 64, DAY_1)["records"] == 12
-    assert users_of(lake) == right, "an older file that comes later does not take the place of a newer one"
-    assert ingest(lake, tmp_path / "two.csv", "b" * 64, DAY_2) == {"records": 0, "silver": 0, "quarantine": 0}
+    assert users_of(lake) == right, "the file that came last, and its run was the first"
+    assert ingest(lake, tmp_path / "two.csv", "b" * 64, DAY_2) == {"records": 0, "silver": 0, "rejected": 0}
     assert users_of(lake) == right
     assert read_table(lake, BRONZE_USERS).num_rows == len(users) + len(later)
+
+
+def test_a_file_without_a_good_line_takes_nobody_away(lake: Lake, tmp_path: Path) -> None:
+    draw = random.Random(7)
+    users = [draw_user(draw, number) for number in range(5)]
+    write_users(tmp_path / "one.csv", users)
+    write_users(tmp_path / "two.csv", [{**cells, "hasAnyApp": "1"} for cells in users])
+    ingest(lake, tmp_path / "one.csv", "a" * 64, DAY_1)
+    assert ingest(lake, tmp_path / "two.csv", "b" * 64, DAY_2) == {"records": 5, "silver": 0, "rejected": 5}
+    assert users_of(lake) == {cells["identifierHash"]: expect(cells) for cells in users}
+    version = open_table(lake, USERS_DIM).version()
+    ingest(lake, tmp_path / "two.csv", "b" * 64, DAY_2)
+    assert open_table(lake, USERS_DIM).version() == version, "the same file again writes nothing"
 
 
 def test_a_run_that_died_between_its_tables_is_ended_by_the_next(
