@@ -158,7 +158,7 @@ print(json.dumps({"fit": fit, "hashes": hashes}))
     assert whole == after_gate == after_promotion == hash_code()
     assert len({whole, after_models, after_reader}) == 3
     outside = {name for name in told["fit"] if not name.startswith("shoplake.forecasting")}
-    assert outside == {"shoplake.errors", "shoplake.sections", "shoplake.text_table"}, "not all that fits is in the hash"
+    assert outside == {"shoplake.errors", "shoplake.sections", "shoplake.text_table"}, "what fits is not in the hash"
 
 
 def test_a_crash_before_the_manifest_leaves_the_old_artifact(
