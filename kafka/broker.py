@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shoplake import embedded_broker, outcome, processes, topics
@@ -93,17 +93,15 @@ def _hold_lock(settings: Settings) -> Iterator[None]:
         raise ConfigError(
             f"the broker's folder {settings.broker_path} cannot be made: {error.strerror}; set another data_dir"
         ) from error
-    lock = FileLock(settings.broker_path / "broker.lock")
+    patience = settings.kafka.start_timeout + _STOP_TIMEOUT
     try:
-        lock.acquire(timeout=settings.kafka.start_timeout + _STOP_TIMEOUT)
+        held = FileLock(settings.broker_path / "broker.lock").acquire(timeout=patience)
     except Timeout as error:
         raise LockError(
             f"another start or stop of the broker in {settings.broker_path} does not end; wait for it and try again"
         ) from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _start(settings: Settings) -> tuple[str, ServerState]:
@@ -198,7 +196,8 @@ def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: ServerStat
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended at once with exit code {process.returncode}"
-        if processes.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None:
+        is_up = processes.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None
+        if is_up and time.monotonic() < deadline:
             return None
         time.sleep(0.1)
     return f"did not answer on {state.address} within kafka.start_timeout ({timeout:g} s)"
@@ -229,15 +228,16 @@ def _create_topics(address: str, timeout: int) -> list[str]:
     """Create the topics that the broker lacks, with its own number of copies; give their names once it serves all."""
     import yaml
     from kafka.admin import KafkaAdminClient, NewTopic
+    from kafka.errors import TopicAlreadyExistsError
 
     client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=timeout * 1000)
     try:
-        existing = set(client.list_topics())
         wanted = yaml.safe_load((PROJECT_ROOT / "kafka" / "topics.yaml").read_text())
-        missing = [NewTopic(name, topic["partitions"], -1, topic_configs=topic["config"])
-                   for name, topic in wanted.items() if name not in existing]
-        if missing:
-            client.create_topics(missing, timeout_ms=timeout * 1000, wait_for_metadata=True)
+        missing = [NewTopic(name, wanted[name]["partitions"], -1, topic_configs=wanted[name]["config"])
+                   for name in sorted(wanted.keys() - set(client.list_topics()))]
+        for topic in missing:
+            with suppress(TopicAlreadyExistsError):  # the client's own second try, when the first answer was late
+                client.create_topics([topic], timeout_ms=timeout * 1000, wait_for_metadata=True)
         deadline = time.monotonic() + timeout
         while not topics.have_leaders(client, wanted) and time.monotonic() < deadline:
             time.sleep(0.1)
