@@ -53,7 +53,8 @@ def draw_events(seed: int, count: int) -> list[dict[str, Any]]:
         # Half of them within an hour of midnight, in which the shop's day is not everybody's.
         "event_time": start + timedelta(days=draw.randrange(6), hours=draw.choice((1, 1.5, draw.uniform(0, 23)))),
         "user_id": f"u{draw.randrange(9)}", "product_id": f"p{draw.randrange(4)}", "category": "c",
-        "price": draw.choice((Decimal("0.0001"), Decimal("0"), Decimal(draw.randrange(10**7)) / 10**4)),
+        # 0.0010 euros are 0.00085 pounds, which lie in the middle.
+        "price": draw.choice((Decimal("0.0010"), Decimal("0"), Decimal(draw.randrange(10**7)) / 10**4)),
         "quantity": draw.randrange(1, 9), "event_type": draw.choice(("order_created", "order_cancelled")),
         "event_id": f"e{number}", "currency": draw.choice(("", "GBP", "USD", "EUR", "JPY", "KWD", "XXX", "usd")),
     } for number in range(count)]
