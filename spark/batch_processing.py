@@ -66,10 +66,9 @@ def run_batch(arguments: argparse.Namespace) -> int:
     from pyspark.sql import SparkSession
 
     from shoplake.batch.job import build_tables, choose_tables
-    from shoplake.contract.tables import DAILY_SALES
+    from shoplake.contract.tables import DAILY_SALES, INGEST_TABLES
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.delta import check_session, create_tables, session_options
-    from shoplake.streaming.ingest import INGEST_TABLES
 
     lake = locate_lake(settings)
     own_session = SparkSession.getActiveSession() is None

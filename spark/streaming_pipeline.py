@@ -145,9 +145,9 @@ def run_query(
     from pyspark.errors import StreamingQueryException
     from pyspark.sql import SparkSession
 
+    from shoplake.contract.tables import INGEST_TABLES
     from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.streaming.checkpoint import check_checkpoint
-    from shoplake.streaming.ingest import INGEST_TABLES
 
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-stream").config(

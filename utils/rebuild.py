@@ -74,10 +74,9 @@ def rebuild_tables(settings: Settings, lake: "Lake", lock: "HeldLock") -> dict[s
     """Build every table beside the lake, check them, and replace the old rows; give what was there and what is."""
     from pyspark.sql import SparkSession
 
-    from shoplake.contract.tables import BRONZE_EVENTS
+    from shoplake.contract.tables import BRONZE_EVENTS, INGEST_TABLES
     from shoplake.lake.delta import check_session, create_tables, session_options
     from shoplake.lake.rebuild import begin_scratch, check_space, clear_scratch, order_batches, replace_table
-    from shoplake.streaming.ingest import INGEST_TABLES
 
     own_session = SparkSession.getActiveSession() is None
     spark = SparkSession.builder.appName(f"{settings.spark.app_name}-rebuild").config(
@@ -120,8 +119,8 @@ def ingest_all(spark: Any, lake: "Lake", scratch: "Lake", batches: list[Any], se
 
 def count_rows(lake: "Lake") -> dict[str, int]:
     """Count each table's rows, from its log alone."""
+    from shoplake.contract.tables import INGEST_TABLES
     from shoplake.lake.partitions import read_state
-    from shoplake.streaming.ingest import INGEST_TABLES
 
     states = {table.name: read_state(lake, table) for table in INGEST_TABLES}
     return {name: state.row_count if state else 0 for name, state in states.items()}

@@ -19,19 +19,7 @@ from pathlib import Path
 from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
-from shoplake.contract.tables import (
-    BRONZE_EVENTS,
-    BRONZE_USERS,
-    CATEGORY_REVENUE_1H,
-    LEDGER,
-    PRODUCT_REVENUE_5MIN,
-    SILVER_DUPLICATES,
-    SILVER_EVENTS,
-    SILVER_QUARANTINE,
-    TABLES,
-    USERS_DIM,
-    Table,
-)
+from shoplake.contract.tables import BRONZE_USERS, INGEST_TABLES, LEDGER, TABLES, USERS_DIM, Table
 from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import confirm_commit, delta_errors, open_table
@@ -41,8 +29,6 @@ from shoplake.lake.partitions import TableFile, list_files
 
 TARGET_BYTES = 512 * 2**20  # of one file: about 10 s of rewriting
 _CHUNK_BYTES = 128 * 2**20  # days that are rewritten under one lock; a larger day is a chunk of its own
-_OF_THE_INGEST = (BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN,
-                  CATEGORY_REVENUE_1H, LEDGER)
 # Longer than a waiter sleeps between two tries: a lock taken again at once would never be his.
 _PAUSE_SECONDS, _BUCKET_PAUSE_SECONDS = 0.2, 1.0
 
@@ -63,7 +49,7 @@ def write_lock(table: Table) -> str:
     """Name the lock under which a table is written."""
     if table is BRONZE_USERS:
         return USERS_DIM.name
-    return table.name if table not in _OF_THE_INGEST else INGEST
+    return INGEST if table in INGEST_TABLES else table.name
 
 
 def compact_table(

@@ -2,12 +2,12 @@
 
 import json
 
+from shoplake.contract.tables import INGEST_TABLES
 from shoplake.errors import SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.files import read_bytes
 from shoplake.lake.ledger import find_broken_off, origins_of
 from shoplake.lake.repair import find_cut_file
-from shoplake.streaming.ingest import INGEST_TABLES
 from shoplake.topics import Topic
 
 

@@ -32,9 +32,6 @@ from shoplake.streaming.validate import breaks, judge_events
 from shoplake.streaming.windows import add_windows, is_sale, revenue_by_window
 from shoplake.topics import Topic
 
-INGEST_TABLES = (
-    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, *(live.table for live in LIVE_WINDOWS), LEDGER,
-)
 _PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE, SILVER_QUARANTINE))
 
 

@@ -37,8 +37,7 @@ def pin_rates(query_id: str, batch_id: int, lake: Lake, settings: Settings) -> p
         The rows of `read_exchange_rates`; None where no file is, or was, set.
 
     Raises:
-        ConfigError: the file is missing or is no file of rates.
-        SourceError: it changes while it is read.
+        ConfigError: the file is missing, is no file of rates, or changes while it is read.
     """
     address = lake.rates_pin(query_id)
     pinned = json.loads(read_bytes(lake, address) or b"{}")

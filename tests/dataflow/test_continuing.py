@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shoplake.contract.tables import BRONZE_EVENTS, SILVER_EVENTS, Table
+from shoplake.contract.tables import BRONZE_EVENTS, INGEST_TABLES, SILVER_EVENTS, Table
 from shoplake.errors import ConfigError, ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
@@ -17,7 +17,7 @@ from shoplake.settings import Settings, load_settings
 from shoplake.sources import SourceRecord
 from shoplake.streaming import ingest
 from shoplake.streaming.files import ingest_file
-from shoplake.streaming.ingest import INGEST_TABLES, Batch
+from shoplake.streaming.ingest import Batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -19,6 +19,7 @@ from shoplake.contract.tables import (
     CATEGORY_REVENUE,
     CATEGORY_REVENUE_1H,
     DAILY_SALES,
+    INGEST_TABLES,
     LEDGER,
     SILVER_DUPLICATES,
     SILVER_EVENTS,
@@ -31,7 +32,7 @@ from shoplake.lake.delta import create_tables
 from shoplake.lake.ledger import find_ledger_row
 from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.streaming import ingest
-from shoplake.streaming.ingest import INGEST_TABLES, Batch, ingest_batch
+from shoplake.streaming.ingest import Batch, ingest_batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -13,14 +13,14 @@ from table_rows import read_rows
 
 from shoplake.batch import build
 from shoplake.batch.build import GOLD_BUILDS, build_gold_table
-from shoplake.contract.tables import DAILY_SALES, LEDGER, Table
+from shoplake.contract.tables import DAILY_SALES, INGEST_TABLES, LEDGER, Table
 from shoplake.errors import LockError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.delta import create_tables
 from shoplake.settings import load_settings
 from shoplake.streaming import ingest
-from shoplake.streaming.ingest import INGEST_TABLES, Batch, ingest_batch
+from shoplake.streaming.ingest import Batch, ingest_batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from lake_oracle import check_balanced
 
-from shoplake.contract.tables import BRONZE_EVENTS, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
+from shoplake.contract.tables import BRONZE_EVENTS, INGEST_TABLES, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.delta import create_tables
 from shoplake.settings import load_settings
-from shoplake.streaming.ingest import INGEST_TABLES, Batch, ingest_batch
+from shoplake.streaming.ingest import Batch, ingest_batch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -101,9 +101,9 @@ def ingest(spark: "SparkSession", lake: Lake, number: int) -> None:
 
 @pytest.fixture(scope="session")
 def _lake_of_three(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    from shoplake.contract.tables import INGEST_TABLES
     from shoplake.lake.delta import create_tables
     from shoplake.settings import load_settings
-    from shoplake.streaming.ingest import INGEST_TABLES
 
     lake = Lake(str(tmp_path_factory.mktemp("three-batches") / "lake"))
     create_tables(lake, INGEST_TABLES, load_settings("local").shop)
