@@ -335,7 +335,7 @@ def install_bqemulator() -> Path:
         if not (folder / "made").exists():
             uv = Path(sys.executable).parent / "uv"
             for words in (["venv", "--clear", "--python", sys.executable, str(folder)],
-                          ["pip", "install", "--python", str(python), *BQEMULATOR]):
+                          ["pip", "install", "--compile-bytecode", "--python", str(python), *BQEMULATOR]):
                 subprocess.run([uv, *words, "--quiet"], check=True)
             (folder / "home").mkdir()
             home = {**os.environ, "HOME": str(folder / "home")}
