@@ -75,11 +75,11 @@ test-cloud: setup  ## Run the pipeline in the cloud's profile against emulators 
 	@$(WITH_JAVA) "$(VENV)/bin/pytest" tests -m cloud -n 2 --dist worksteal
 
 test-faults: setup  ## Kill, cut off, fill up and corrupt everything, under an hour (FAULT_SEED=N repeats one run)
-	@$(WITH_FAULT_SEED) $(WITH_JAVA) "$(VENV)/bin/pytest" tests -m faults -n 2 --dist worksteal
+	@$(WITH_FAULT_SEED) $(WITH_JAVA) "$(PY)" tests/support/class_archive.py && "$(VENV)/bin/pytest" tests -m faults -n 2 --dist worksteal
 
 soak: setup  ## Kill the driver and the broker some 900 times; stop it at any time, and call it again to go on
 	@$(WITH_FAULT_SEED) $(WITH_JAVA) export FAULT_RANDOM_KILLS=200 FAULT_KILLS_PER_POINT=20 FAULT_BROKER_KILLS=100 \
-		FAULT_PROGRESS="$(CURDIR)/data/soak.jsonl" && mkdir -p data && \
+		FAULT_PROGRESS="$(CURDIR)/data/soak.jsonl" && mkdir -p data && "$(PY)" tests/support/class_archive.py && \
 		{ "$(VENV)/bin/pytest" tests/faults/test_kills.py -m faults -n 2 --dist worksteal; code=$$?; \
 		"$(PY)" tests/support/soak_progress.py "$$FAULT_PROGRESS"; exit $$code; }
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from class_archive import find_archive, submit_words
 from lake_oracle import Oracle, check_nothing_doubled, hash_gold, read_acks
 from shells_on_lake import Shells, make_topic, shells
 
@@ -33,7 +34,7 @@ DRIVER = PROJECT_ROOT / "tests" / "faults" / "driver.py"
 STREAM, BATCH = "spark/streaming_pipeline.py", "spark/batch_processing.py"
 DAYS = ("--from", "2026-02-20", "--to", "2026-03-20")
 # As the session's Spark: too short a life for the JVM's second compiler.
-SUBMIT = "--driver-java-options '-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m' pyspark-shell"
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 SHARES = {"DUPLICATE": 0.05, "CONFLICT_SAME_TIME": 0.005, "CONFLICT_OTHER_DATE": 0.005, "CORRUPT": 0.01, "LATE": 0.02,
           "FUTURE": 0.003}
 
@@ -181,10 +182,12 @@ def make_environment(folder: Path, settings: Mapping[str, str], heap: str | None
     Without `heap` it is that of spark-defaults.conf.
     """
     memory = f"--driver-memory {heap} " if heap else ""
+    archive = find_archive()
+    options = f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.exists() else JAVA_OPTIONS
     mine = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     shares = {f"SIMULATION__{name}_SHARE": str(share) for name, share in SHARES.items()}
     given = {"DATA_DIR": str(folder), "SPARK__MAX_OFFSETS_PER_TRIGGER": "250", **shares, **settings}
-    return {**mine, "PYSPARK_SUBMIT_ARGS": memory + SUBMIT,
+    return {**mine, "PYSPARK_SUBMIT_ARGS": f"{memory}{submit_words(options)} pyspark-shell",
             **{f"{ENV_PREFIX}{name}": value for name, value in given.items()}}
 
 

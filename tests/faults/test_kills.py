@@ -60,18 +60,19 @@ def test_kills_at_each_point(
             pipeline = feed()
         kills[f"stream {point}"] += 1
     pipeline.here(STREAM, "--drain")
-    for point in draw_batch_points(quiet.batch_points, draw, is_first=not number):
-        # The first round kills the job among all its tables; the others, to be in time, while it builds that one.
-        only = ("--table", point.split(":")[0]) if number else ()
+    # Among all its tables at some points; to be in time, at each while it builds that table alone.
+    jobs: list[tuple[str, tuple[str, ...]]] = [(point, ()) for point in draw.sample(quiet.batch_points, 3)]
+    jobs += [(point, ("--table", point.split(":")[0])) for point in draw_batch_points(quiet.batch_points, draw, number)]
+    for point, only in jobs:
         assert pipeline.die_at(point, 1, BATCH, *DAYS, *only), f"the days are always built, but {point} was not passed"
         kills[f"batch {point}"] += 1
     pipeline.finish(quiet.gold)
     note_round("points", number, fault_seed, dict(kills))
 
 
-def draw_batch_points(points: list[str], draw: random.Random, is_first: bool) -> list[str]:
+def draw_batch_points(points: list[str], draw: random.Random, number: int) -> list[str]:
     """Give the points of a round in a drawn order: all of the batch job's in the first, one of each table's later."""
-    if is_first:
+    if not number:
         return draw.sample(points, len(points))
     of_table: dict[str, list[str]] = {}
     for point in draw.sample(points, len(points)):
