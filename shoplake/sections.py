@@ -4,10 +4,12 @@ What each key means stands in configs/config.yaml.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from shoplake.contract.events import V1_FIELDS, check_mapping
 
 
 def _known_time_zone(name: str) -> str:
@@ -19,6 +21,7 @@ def _known_time_zone(name: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_time_zone)]
 Share = Annotated[float, Field(ge=0, le=0.5)]
 PositiveInt = Annotated[int, Field(gt=0)]
+SourceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 
 
 class _Section(BaseModel):
@@ -61,12 +64,33 @@ class SparkSettings(_Section):
     metrics_port: Annotated[int, Field(ge=0, le=65535)]
 
 
+class FileFormat(_Section):
+    """How files of a shop's own are named and written, which hold what the contract asks for."""
+
+    fields: dict[str, Annotated[str, Field(min_length=1)]]
+    constants: dict[str, str | int] = {}
+    separator: Literal[",", ";", "|", "\t"] = ","
+    encoding: Literal["utf-8", "cp1252"] = "utf-8"
+    decimal_comma: bool = False
+    time_format: str = ""
+    time_zone: TimeZone = "UTC"
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse what could never be an event."""
+        check_mapping(self.fields, self.constants)
+        if len(set(self.fields.values())) != len(self.fields):
+            raise ValueError("one column stands for two fields")
+        if len(set(self.fields) & set(V1_FIELDS)) < 2:
+            raise ValueError(f"fewer than two of {', '.join(V1_FIELDS)} come from the file")
+
+
 class SourcesSettings(_Section):
+    formats: dict[SourceName, FileFormat]
     landing_dir: Path
     landing_poll: PositiveInt
     landing_settle: Annotated[int, Field(ge=0)]
     landing_subscription: str
-    fetch: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")], ...]
+    fetch: tuple[SourceName, ...]
     fetch_schedule: str
     replay_max_bytes: Annotated[int, Field(ge=0)]
 

@@ -67,12 +67,13 @@ def take_public_set(flags: argparse.Namespace, source: PublicSet, settings: Sett
     """Put the set's archive into the landing folder of the source that reads it."""
     from shoplake.fetching.delivery import deliver_file
     from shoplake.fetching.public_sets import download
-    from shoplake.sources import SOURCES
+    from shoplake.sources import list_sources
 
     if flags.bookmark:
         raise ConfigError("--from goes with a database or a service")
-    if source.source not in SOURCES:
-        raise ConfigError(f"{flags.name} names the source {source.source!r}; there are {', '.join(SOURCES)}")
+    names = list_sources(settings)
+    if source.source not in names:
+        raise ConfigError(f"{flags.name} names the source {source.source!r}; there are {', '.join(names)}")
     file = flags.file or download(flags.name, source, settings.data_path / "fetched", os.environ)
     path, sha256 = deliver_file(file, source.source, settings, flags.sha256 or source.sha256)
     return {"name": flags.name, "files": [{"file": str(path), "sha256": sha256}]}

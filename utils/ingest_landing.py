@@ -63,11 +63,11 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.landing import open_landing
     from shoplake.lake.locks import hold_lock
-    from shoplake.sources import SOURCES
+    from shoplake.sources import list_sources
 
     lake = locate_lake(settings)
     landing = open_landing(settings, lake)
-    landing.prepare(SOURCES)
+    landing.prepare(list_sources(settings))
     report: dict[str, list[Entry]] = {outcome: [] for outcome in OUTCOMES}
     failures: Counter[str] = Counter()
     with hold_lock(lake, LOCK, settings.lake.lock_timeout):
@@ -112,7 +112,7 @@ def take_in_file(
     """Take in an arrival whose bytes are in a file of this machine; see take_in."""
     from shoplake.lake.files import is_ingested, keep_file
     from shoplake.lake.users import ingest_users
-    from shoplake.sources import SOURCES, file_sha256, holds_users, open_source
+    from shoplake.sources import file_sha256, holds_users, list_sources, open_source
     from shoplake.sources.landing import choose_route, inspect_file
 
     source = arrival.folder or ""
@@ -120,9 +120,10 @@ def take_in_file(
         sha256 = file_sha256(path)
     except SourceError as error:
         return reject(landing, arrival, settings, describe_reason(arrival, path, error))
-    if source not in SOURCES:
+    if source not in list_sources(settings):
         where = f"the folder {source!r} is no source" if source else "it lies in no source's folder"
-        return reject(landing, arrival, settings, f"{where}; there are {', '.join(SOURCES)}", lake, sha256)
+        return reject(landing, arrival, settings, f"{where}; there are {', '.join(list_sources(settings))}", lake,
+                      sha256)
     if is_ingested(lake, source, sha256):
         LOG.info("%s was ingested before, under this name or another: nothing is sent", arrival.label)
         return moved("repeated", landing, arrival, sha256)

@@ -44,12 +44,13 @@ def inspect(flags: argparse.Namespace) -> int:
     """Look at the file, judge its first records, and tell."""
     settings = load_settings(flags.profile)
     configure_logging(settings.log_level)
-    from shoplake.sources import SOURCES, holds_users, look_at, open_source
+    from shoplake.sources import holds_users, list_sources, look_at, open_source
 
-    seen = look_at(flags.file, flags.source)
+    seen = look_at(flags.file, settings, flags.source)
     if seen.source is None:
         raise SourceError(f"{flags.file} has the columns of no source: {', '.join(seen.columns)[:300]}. There are "
-                          f"{', '.join(SOURCES)}; the contract's own columns stand in docs/data_dictionary.md")
+                          f"{', '.join(list_sources(settings))}. For a file of your own describe its columns under "
+                          "sources.formats: docs/sources.md")
     reader = open_source(flags.file, seen.source, settings)
     records = list(islice(reader, flags.records))
     problems = judge_users(records) if holds_users(seen.source) else judge(records, settings)

@@ -6,7 +6,7 @@ stays valid. Money and counts travel as strings or numbers and are never floats 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -79,6 +79,25 @@ FIELDS = (
     Field("schema_version", "INT", 2, True, "1 or 2; 1 when not sent"),
 )
 FIELD_NAMES = tuple(field.name for field in FIELDS)
+
+
+def check_mapping(fields: Mapping[str, str], constants: Mapping[str, Any], needed: Sequence[str] = V1_FIELDS) -> None:
+    """Refuse a mapping of somebody's rows to events that could never give one.
+
+    Args:
+        fields: the contract's field -> where it stands in a row.
+        constants: the contract's field -> the same value for all rows.
+
+    Raises:
+        ValueError: saying what is wrong; settings and definitions name its place.
+    """
+    given = {*fields, *constants}
+    if unknown := given - set(FIELD_NAMES):
+        raise ValueError(f"no fields of the contract: {', '.join(sorted(unknown))}; there are {', '.join(FIELD_NAMES)}")
+    if missing := set(needed) - given:
+        raise ValueError(f"fields or constants lack {', '.join(sorted(missing))}")
+    if twice := set(fields) & set(constants):
+        raise ValueError(f"both a field and a constant: {', '.join(sorted(twice))}")
 
 
 def encode_event(event: Mapping[str, Any]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
-from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
+from shoplake.contract.events import V1_FIELDS, check_mapping
 from shoplake.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
@@ -32,11 +32,7 @@ class _Events(_Definition):
 
     def model_post_init(self, context: Any) -> None:
         """Refuse what could never be an event, or not be told from its copy."""
-        given = {*self.fields, *self.constants}
-        if unknown := given - set(FIELD_NAMES):
-            raise ValueError(f"no fields of the contract: {', '.join(sorted(unknown))}")
-        if missing := {*V1_FIELDS, "event_id"} - given:
-            raise ValueError(f"fields or constants lack {', '.join(sorted(missing))}")
+        check_mapping(self.fields, self.constants, (*V1_FIELDS, "event_id"))
         if "event_id" not in self.fields:
             raise ValueError("event_id must be a field: without it a row that is read twice would count twice")
 

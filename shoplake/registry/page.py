@@ -32,7 +32,8 @@ def make_environment(say: Callable[[str], None]) -> None:
     say("installing MLflow for its pages, the first time only")
     uv, python = Path(sys.executable).parent / "uv", folder / "bin" / "python"
     for words in (["venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-                  ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), "-r", str(REQUIREMENTS)]):
+                  ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(python),
+                   "-r", str(REQUIREMENTS)]):
         done = subprocess.run([str(uv), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             say(f"MLflow's pages are left out: {done.stderr.strip()[-600:]}")

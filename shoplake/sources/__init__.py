@@ -1,9 +1,9 @@
 """Readers of outside files: each gives the records that a shop would have sent to the topic."""
 
 from shoplake.sources.records import SourceReader, SourceRecord, file_sha256
-from shoplake.sources.registry import SOURCES, find_beside, find_files, holds_users, look_at, open_source
+from shoplake.sources.registry import find_beside, find_files, holds_users, list_sources, look_at, open_source
 
 __all__ = [
-    "SOURCES", "SourceReader", "SourceRecord", "file_sha256", "find_beside", "find_files", "holds_users",
-    "look_at", "open_source",
+    "SourceReader", "SourceRecord", "file_sha256", "find_beside", "find_files", "holds_users",
+    "list_sources", "look_at", "open_source",
 ]

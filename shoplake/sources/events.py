@@ -16,7 +16,7 @@ from shoplake.sources.lines import UTF8, TextFile, read_rows
 from shoplake.sources.packed import PackedFile
 from shoplake.sources.records import ParsedRecord, make_record, unreadable
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _BATCH_ROWS = 8192
 
@@ -33,7 +33,7 @@ def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
         if cells is None:
             yield ParsedRecord(None, line, None, is_bad=True)
         else:
-            yield _make({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
+            yield make_event_record({name: cell or None for name, cell in zip(file.header, cells, strict=True)})
 
 
 def is_parquet(path: Path) -> bool:
@@ -71,7 +71,7 @@ def read_parquet_events(path: Path, file: pq.ParquetFile) -> Iterator[ParsedReco
         with file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
-                    yield _make({name: _json_ready(value) for name, value in row.items()})
+                    yield make_event_record({name: _json_ready(value) for name, value in row.items()})
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"the Parquet file {path} is damaged: {error}") from error
 
@@ -85,7 +85,8 @@ def _json_ready(value: Any) -> Any:
     return str(value)
 
 
-def _make(event: dict[str, Any]) -> ParsedRecord:
+def make_event_record(event: dict[str, Any]) -> ParsedRecord:
+    """Make the record of an event, whose own time is the record's if it can be read."""
     return make_record(event, _epoch_ms(event.get("event_time")))
 
 
@@ -97,4 +98,4 @@ def _epoch_ms(value: Any) -> int | None:
             return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         return None
-    return (value - _EPOCH) // _MILLISECOND
+    return (value - EPOCH) // _MILLISECOND

@@ -32,9 +32,10 @@ class TextFile:
     header: tuple[str, ...]
     encoding: str
     is_truncated: bool
+    separator: str = ","
 
 
-def inspect_text(file: PackedFile) -> TextFile:
+def inspect_text(file: PackedFile, separator: str = ",") -> TextFile:
     """Read the file once through, so that a damaged one is refused before its first record is sent.
 
     The encoding is one decision for the whole file: the published Online Retail file is cp1252, where most lines
@@ -50,10 +51,10 @@ def inspect_text(file: PackedFile) -> TextFile:
         raise unreadable(file, error) from error
     if not first.strip():
         raise SourceError(f"{file} is empty, or its first line is; a header line with the columns' names is needed")
-    header = split_cells(first.removeprefix(codecs.BOM_UTF8), encoding)
+    header = split_cells(first.removeprefix(codecs.BOM_UTF8), encoding, separator)
     if header is None or b"\x00" in first:
         raise SourceError(f"the first line of {file} is no CSV header; is it a text file?")
-    return TextFile(file, tuple(cell.strip() for cell in header), encoding, is_truncated)
+    return TextFile(file, tuple(cell.strip() for cell in header), encoding, is_truncated, separator)
 
 
 def _scan(packed: PackedFile) -> tuple[str, bool]:
@@ -84,7 +85,7 @@ def read_rows(file: TextFile, encoding: str | None = None) -> Iterator[tuple[byt
     """
     width = len(file.header)
     for line in read_lines(file):
-        cells = split_cells(line, encoding or file.encoding)
+        cells = split_cells(line, encoding or file.encoding, file.separator)
         yield line, cells if cells is not None and len(cells) == width else None
 
 
@@ -113,12 +114,12 @@ def _raw_lines(packed: PackedFile) -> Iterator[bytes]:
             yield line
 
 
-def split_cells(line: bytes, encoding: str) -> list[str] | None:
+def split_cells(line: bytes, encoding: str, separator: str) -> list[str] | None:
     """Split one CSV line into its cells; None if it cannot be decoded, or a quote in it is not closed."""
     try:
         text = line.decode(encoding)
         if '"' not in text:
-            return text.rstrip("\r\n").split(",")
-        return next(csv.reader([text], strict=True))
+            return text.rstrip("\r\n").split(separator)
+        return next(csv.reader([text], strict=True, delimiter=separator))
     except (UnicodeDecodeError, csv.Error):
         return None

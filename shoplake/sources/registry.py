@@ -9,7 +9,7 @@ from pathlib import Path
 from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
 from shoplake.errors import ConfigError, SourceError
 from shoplake.settings import Settings
-from shoplake.sources import c2c_users, events, online_retail, rees46, retailrocket
+from shoplake.sources import c2c_users, events, formats, online_retail, rees46, retailrocket
 from shoplake.sources.columns import check_header
 from shoplake.sources.lines import TextFile, inspect_text
 from shoplake.sources.packed import PackedFile, find_packed
@@ -23,12 +23,14 @@ class _CsvSource:
     Attributes:
         format: what a file of it is called.
         columns: those that it must have.
+        more: those that it may have.
         read: gives the records of a file; takes the files of `beside` too.
         currency: the money that all its lines are in; None if it is the shop's, or each line says its own.
         is_product: tells the codes of goods from those of postage and fees; None if all are goods.
         beside: names of files that hold no events, but something of each event; they lie beside the file.
         aside: names of files that a set has, and no event needs.
         holds_users: a line is a user and no event: its records go to bronze.users and not through Kafka.
+        separator: between two cells of a line.
     """
 
     format: str
@@ -39,6 +41,8 @@ class _CsvSource:
     beside: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
     holds_users: bool = False
+    separator: str = ","
+    more: tuple[str, ...] = ()
 
 
 EVENTS = "events"
@@ -47,7 +51,7 @@ _PACKINGS = ("", ".gz", ".zst")
 _TABLES = (".csv", ".csv.gz", ".csv.zst", ".zip", _PARQUET)
 _WORKBOOK = "[Content_Types].xml"
 _SOURCES = {
-    EVENTS: _CsvSource(events.FORMAT, V1_FIELDS, events.read_csv_events),
+    EVENTS: _CsvSource(events.FORMAT, V1_FIELDS, events.read_csv_events, more=FIELD_NAMES),
     online_retail.SOURCE: _CsvSource(
         "Online Retail file", online_retail.COLUMNS, online_retail.read_online_retail,
         online_retail.CURRENCY, online_retail.is_product),
@@ -61,12 +65,24 @@ _SOURCES = {
     c2c_users.SOURCE: _CsvSource(
         "file of a C2C store's users", c2c_users.COLUMNS, c2c_users.read_c2c_users, holds_users=True),
 }
-SOURCES = tuple(_SOURCES)
+_RESERVED = {*_SOURCES, "done", "rejected"}  # the last two are folders of the landing folder
+
+
+def list_sources(settings: Settings) -> tuple[str, ...]:
+    """Give the names of all sources: the platform's, and those that `sources.formats` describes.
+
+    Raises:
+        ConfigError: one of the latter has a name that is taken.
+    """
+    if taken := _RESERVED & set(settings.sources.formats):
+        raise ConfigError(f"sources.formats describes {', '.join(sorted(taken))}, but the platform itself uses that "
+                          "name; choose another one")
+    return (*_SOURCES, *settings.sources.formats)
 
 
 def is_product(source: str, product_id: str) -> bool:
     """Tell whether a product_id of a source stands for goods, which can be forecast."""
-    test = _SOURCES[source].is_product
+    test = _look_up(source).is_product
     return test is None or test(product_id)
 
 
@@ -132,7 +148,7 @@ def open_source(
         ConfigError: the source is in another currency than the shop, and no file of exchange rates is set: every record
             would be quarantined.
     """
-    csv_source = _look_up(source)
+    csv_source = _find_source(source, settings)
     if csv_source.currency not in (None, settings.shop.currency) and settings.rates_address is None:
         raise ConfigError(
             f"the source {source} is in {csv_source.currency}, but shop.currency is {settings.shop.currency}: without "
@@ -155,9 +171,19 @@ def open_source(
 
 
 def _look_up(source: str) -> _CsvSource:
-    if source not in _SOURCES:
-        raise SourceError(f"unknown source {source!r}; there are {', '.join(SOURCES)}")
-    return _SOURCES[source]
+    """Give what is true of a source's files; those that only the settings know hold events as those of EVENTS do."""
+    return _SOURCES.get(source, _SOURCES[EVENTS])
+
+
+def _find_source(source: str, settings: Settings) -> _CsvSource:
+    if source not in list_sources(settings):
+        raise SourceError(f"unknown source {source!r}; there are {', '.join(list_sources(settings))}")
+    if source in _SOURCES:
+        return _SOURCES[source]
+    own = settings.sources.formats[source]
+    return _CsvSource(f"file of the format sources.formats.{source}", formats.needed_columns(own),
+                      partial(formats.read_own_events, name=source, file_format=own),
+                      separator=own.separator, more=tuple(own.fields.values()))
 
 
 def _packed(path: Path) -> list[PackedFile]:
@@ -172,7 +198,7 @@ def _open_texts(path: Path, source: _CsvSource) -> tuple[list[TextFile], list[Pa
     files, helpers, unread = _packed(path), list[PackedFile](), list[str]()
     if any(file.member for file in files):
         files, helpers, unread = _sort_members(path, files, source)
-    texts = [inspect_text(file) for file in files]
+    texts = [inspect_text(file, source.separator) for file in files]
     for text in texts:
         check_header(text.file, text.header, source.columns, source.format)
     return texts, helpers, unread
@@ -211,7 +237,7 @@ class Looked:
     others: tuple[str, ...]
 
 
-def look_at(path: Path, source: str | None = None) -> Looked:
+def look_at(path: Path, settings: Settings, source: str | None = None) -> Looked:
     """Tell what a file is, by its bytes and its header.
 
     Args:
@@ -226,8 +252,25 @@ def look_at(path: Path, source: str | None = None) -> Looked:
     files = _packed(path)
     aside = {name for known in _SOURCES.values() for name in (*known.beside, *known.aside)}
     tables = [file for file in files if file.name.lower().endswith(".csv") and file.name not in aside]
-    text = inspect_text((tables or files)[0])
-    found = source or next((name for name, one in _SOURCES.items() if set(one.columns) <= set(text.header)), None)
-    known = {*_look_up(found).columns, *(FIELD_NAMES if found == EVENTS else ())} if found else set()
-    return Looked(found, text.file.packing, text.encoding, text.header,
-                  tuple(name for name in text.header if found and name not in known))
+    known = {name: _find_source(name, settings) for name in ((source,) if source else list_sources(settings))}
+    texts = _inspect_by_separator((tables or files)[0], {one.separator for one in known.values()})
+    for name, one in known.items():
+        text = texts.get(one.separator)
+        if text and (source or set(one.columns) <= set(text.header)):
+            return Looked(name, text.file.packing, text.encoding, text.header,
+                          tuple(column for column in text.header if column not in (*one.columns, *one.more)))
+    text = next(iter(texts.values()))
+    return Looked(None, text.file.packing, text.encoding, text.header, ())
+
+
+def _inspect_by_separator(file: PackedFile, separators: set[str]) -> dict[str, TextFile]:
+    """Give what a file is by each separator; one that its first line cannot be split by is left out."""
+    texts, refused = dict[str, TextFile](), None
+    for separator in sorted(separators):
+        try:
+            texts[separator] = inspect_text(file, separator)
+        except SourceError as error:
+            refused = error
+    if refused and not texts:
+        raise refused
+    return texts

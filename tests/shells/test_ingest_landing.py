@@ -20,8 +20,8 @@ from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, table_exists
 from shoplake.lake.files import last_ingested_at
 from shoplake.lake.locks import hold_lock
-from shoplake.settings import PROJECT_ROOT
-from shoplake.sources import SOURCES
+from shoplake.settings import PROJECT_ROOT, load_settings
+from shoplake.sources import list_sources
 
 SHELL = PROJECT_ROOT / "utils" / "ingest_landing.py"
 HEADER = "event_time,user_id,product_id,category,price,quantity,event_type,event_id\n"
@@ -96,7 +96,7 @@ def files_in(folder: Path) -> set[str]:
 def test_an_empty_landing_folder_gets_a_folder_for_each_source(landing: Path, lake: Lake, take_in: Any) -> None:
     code, report, _ = take_in()
     assert (code, set(map(len, report.values()))) == (0, {0})
-    assert {path.name for path in landing.iterdir()} == set(SOURCES)
+    assert {path.name for path in landing.iterdir()} == set(list_sources(load_settings()))
     assert not table_exists(lake, FILES)
 
 

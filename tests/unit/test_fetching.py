@@ -51,12 +51,12 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_the_shipped_definitions_are_right_and_read_by_sources_that_there_are() -> None:
-    from shoplake.sources import SOURCES
+    from shoplake.sources import list_sources
 
     shipped = load_definitions(PROJECT_ROOT / "configs" / "sources.yaml")
     assert {name: one.source for name, one in shipped.items() if isinstance(one, PublicSet)} == {
         name: name for name in ("online_retail_2", "retailrocket", "rees46")}
-    assert set(shipped) <= set(SOURCES)
+    assert set(shipped) <= set(list_sources(load_settings()))
 
 
 def test_the_examples_are_right_once_they_are_uncommented(tmp_path: Path) -> None:

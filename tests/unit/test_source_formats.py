@@ -71,7 +71,7 @@ def test_the_two_online_retails_are_not_taken_for_each_other(put: Any, settings:
     path = put("retail.csv", RETAIL_2, "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085.0,UK")
     with pytest.raises(SourceError, match=r"no Online Retail file: it lacks the column\(s\) InvoiceNo, UnitPrice"):
         open_source(path, "online_retail", settings)
-    assert look_at(path).source == "online_retail_2"
+    assert look_at(path, settings).source == "online_retail_2"
 
 
 # REES46
@@ -113,7 +113,7 @@ def test_columns_in_another_order_are_found_and_a_new_one_travels_along(put: Any
     assert [event["user_id"] for event in events] == ["7", "8"]
     assert events[0]["source.campaign"] == "spring"
     assert "source.campaign" not in events[1]
-    assert look_at(path).others == ("campaign",)
+    assert look_at(path, settings).others == ("campaign",)
 
 
 # RetailRocket
