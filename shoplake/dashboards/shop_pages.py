@@ -2,7 +2,13 @@
 
 from datetime import datetime
 
-from shoplake.contract.tables import CONVERSION_FUNNEL, CUSTOMER_SEGMENTS, DAILY_SALES, PRODUCT_PERFORMANCE
+from shoplake.contract.tables import (
+    CONVERSION_FUNNEL,
+    CUSTOMER_SEGMENTS,
+    DAILY_SALES,
+    PRODUCT_PERFORMANCE,
+    USER_SEGMENTS,
+)
 from shoplake.dashboards import charts
 from shoplake.dashboards.blocks import Block, Graph, Notice, Page
 from shoplake.dashboards.board import Answer, Board
@@ -16,12 +22,12 @@ _NO_SEGMENTS = Notice("info", "There are no groups of customers: fewer than 50 h
 
 
 def customers_page(board: Board, now: datetime) -> Page:
-    """Show the groups of customers, and how lately and often they buy."""
+    """Show the groups of customers, and how lately and often they buy; and those of registered users, if there are."""
     notices, origin = describe_gold(board, now)
     if board.changed_at(DAILY_SALES.name) is None:
-        return Page("Customers", origin, notices)
+        return Page("Customers", origin, (*notices, *_registered_users(board)))
     if board.changed_at(CUSTOMER_SEGMENTS.name) is None:
-        return Page("Customers", origin, (*notices, _ONE_DAY))
+        return Page("Customers", origin, (*notices, _ONE_DAY, *_registered_users(board)))
     segments, scores = board.ask("customer_segments"), board.ask("customer_rfm").rows
     day = segments.day("to_date")
     blocks: list[Block] = [*notices]
@@ -37,7 +43,18 @@ def customers_page(board: Board, now: datetime) -> Page:
         "recency_score": "Recency", "frequency_score": "Frequency", "customer_count": "Customers",
         "order_count": "Orders", "net_amount": "Net", "likely_lost_count": "Likely lost"},
         board.currency, bar="customer_count", is_folded=True))
-    return Page("Customers", origin, tuple(blocks))
+    return Page("Customers", origin, (*blocks, *_registered_users(board)))
+
+
+def _registered_users(board: Board) -> list[Block]:
+    """Show the groups of a C2C store's users by their file, which knows no event."""
+    if board.changed_at(USER_SEGMENTS.name) is None:
+        return []
+    groups = board.ask("user_segments")
+    return [list_table(f"Registered users by segment, as their file of {groups.day('to_date')} tells", groups.rows, {
+        "source": "Source", "segment": "Segment", "user_count": "Users", "user_share": "Share",
+        "mean_days_since_login": "Days since the last login", "products_bought": "Bought", "products_sold": "Sold",
+        "products_listed": "Listed", "users_with_app": "With the app"}, board.currency, bar="user_count")]
 
 
 def funnel_page(board: Board, now: datetime) -> Page:

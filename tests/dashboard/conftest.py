@@ -22,6 +22,8 @@ from shoplake.contract.tables import (
     PRODUCT_REVENUE_5MIN,
     RUNS,
     SILVER_QUARANTINE,
+    USER_SEGMENTS,
+    USERS_DIM,
     Table,
 )
 from shoplake.dashboards.board import Board
@@ -110,9 +112,26 @@ def recommendation(product: str, rank: int, other: str, method: str, baskets: in
             "method": method, "score": 0.5 if baskets else None, "basket_count": baskets}
 
 
+def registered(user: str, bought: int, *, has_app: bool) -> Row:
+    """Give what a C2C store's file tells of a user."""
+    zeros = {column.name: {"BIGINT": 0, "BOOLEAN": False}.get(column.type, Decimal(0))
+             for column in USERS_DIM.columns if not column.nullable}
+    return {**zeros, "source": "c2c_users", "user_id": user, "bought_count": bought, "days_since_login": 11,
+            "has_app": has_app, "as_of_date": date(2026, 3, 5), "origin": "o"}
+
+
+def user_segment(user: str, name: str) -> Row:
+    """Give a registered user's group."""
+    return {"as_of_date": date(2026, 3, 5), "source": "c2c_users", "user_id": user, "segment": name,
+            "segment_count": 3, "silhouette": 0.5, "origin": "o"}
+
+
 SHOP: dict[Table, list[Row]] = {
     CUSTOMER_METRICS: [customer("u1", 1, 4, "80"), customer("u2", 3, 5, "20"), customer("u3", 90, 1, "25")],
     CUSTOMER_SEGMENTS: [segment("u1", "champions"), segment("u2", "champions"), segment("u3", "lost")],
+    USERS_DIM: [registered("u1", 30, has_app=True), registered("u2", 12, has_app=False),
+                registered("u3", 0, has_app=False)],
+    USER_SEGMENTS: [user_segment("u1", "champions"), user_segment("u2", "champions"), user_segment("u3", "lost")],
     CONVERSION_FUNNEL: [steps("c", 100, 20, 10), steps(HOSTILE, 3, 0, 0)],
     PRODUCT_PERFORMANCE: [performance("a", 1, "100", 4), performance(HOSTILE, 2, "5", 0)],
     PRODUCT_RECOMMENDATIONS: [

@@ -5,7 +5,15 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shoplake.contract.tables import CUSTOMER_METRICS, CUSTOMER_SEGMENTS, DAILY_SALES, LEDGER, SILVER_QUARANTINE
+from shoplake.contract.tables import (
+    CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
+    DAILY_SALES,
+    LEDGER,
+    SILVER_QUARANTINE,
+    USER_SEGMENTS,
+    USERS_DIM,
+)
 from shoplake.dashboards.blocks import Graph, Listing, Notice, Page
 from shoplake.dashboards.board import Board
 from shoplake.dashboards.document import write_document
@@ -36,6 +44,20 @@ def test_segments_add_up_their_customers(fill_lake: FillLake, board: Board) -> N
     assert next(block for block in page.blocks if isinstance(block, Graph)).title.endswith("2026-03-08")
     scores = listing_of(page, "By recency")
     assert [row[:3] for row in scores.rows] == [("5", "5", "1"), ("5", "4", "1"), ("5", "1", "1")]
+
+
+def test_registered_users_have_groups_of_their_own(fill_lake: FillLake, board: Board) -> None:
+    fill_lake(USERS_DIM, USER_SEGMENTS)
+    listing = listing_of(customers_page(board, now()), "Registered users")
+    assert listing.title.endswith("2026-03-05 tells")
+    assert listing.rows == (
+        ("c2c_users", "champions", "2", "66.7%", "11.00", "42", "0", "0", "1"),
+        ("c2c_users", "lost", "1", "33.3%", "11.00", "0", "0", "0", "0"))
+    fill_lake(LEDGER, DAILY_SALES)
+    assert listing_of(customers_page(board, now()), "Registered users") == listing
+    fill_lake(CUSTOMER_METRICS)
+    fill_lake(CUSTOMER_SEGMENTS)
+    assert listing_of(customers_page(board, now()), "Registered users") == listing
 
 
 def test_the_funnel_goes_from_look_to_order(fill_lake: FillLake, board: Board) -> None:
