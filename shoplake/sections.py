@@ -4,12 +4,10 @@ What each key means stands in configs/config.yaml.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
-
-from shoplake.contract.events import V1_FIELDS, check_mapping
 
 
 def _known_time_zone(name: str) -> str:
@@ -75,14 +73,6 @@ class FileFormat(_Section):
     time_format: str = ""
     time_zone: TimeZone = "UTC"
 
-    def model_post_init(self, context: Any) -> None:
-        """Refuse what could never be an event."""
-        check_mapping(self.fields, self.constants)
-        if len(set(self.fields.values())) != len(self.fields):
-            raise ValueError("one column stands for two fields")
-        if len(set(self.fields) & set(V1_FIELDS)) < 2:
-            raise ValueError(f"fewer than two of {', '.join(V1_FIELDS)} come from the file")
-
 
 class SourcesSettings(_Section):
     formats: dict[SourceName, FileFormat]
@@ -98,6 +88,11 @@ class SourcesSettings(_Section):
 class QualitySettings(_Section):
     late_after: PositiveInt
     future_tolerance: Annotated[int, Field(ge=0)]
+
+
+class GovernanceSettings(_Section):
+    actor: Annotated[str, Field(max_length=256)]
+    key: SecretStr = SecretStr("")
 
 
 class WarehouseSettings(_Section):

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from shoplake.contract.events import V1_FIELDS
+from shoplake.contract.events import V1_FIELDS, check_mapping
+from shoplake.errors import ConfigError
 from shoplake.sections import FileFormat
 from shoplake.sources.columns import Columns
 from shoplake.sources.events import EPOCH, make_event_record
@@ -21,6 +22,23 @@ _NUMBERS = ("price", "quantity")
 _WITH_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _SECONDS, _MILLISECONDS = "epoch_s", "epoch_ms"
 _WHOLE = re.compile(r"\d{1,13}")
+
+
+def check_format(name: str, file_format: FileFormat) -> None:
+    """Refuse a description whose files could never give an event.
+
+    Raises:
+        ConfigError: saying what is wrong.
+    """
+    fields, where = file_format.fields, f"sources.formats.{name}"
+    try:
+        check_mapping(fields, file_format.constants)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    if len(set(fields.values())) != len(fields):
+        raise ConfigError(f"{where}: one column stands for two fields")
+    if len(set(fields) & set(V1_FIELDS)) < 2:
+        raise ConfigError(f"{where}: fewer than two of {', '.join(V1_FIELDS)} come from the file")
 
 
 def needed_columns(file_format: FileFormat) -> tuple[str, ...]:

@@ -72,11 +72,13 @@ def list_sources(settings: Settings) -> tuple[str, ...]:
     """Give the names of all sources: the platform's, and those that `sources.formats` describes.
 
     Raises:
-        ConfigError: one of the latter has a name that is taken.
+        ConfigError: one of the latter has a name that is taken, or describes what could be no event.
     """
     if taken := _RESERVED & set(settings.sources.formats):
         raise ConfigError(f"sources.formats describes {', '.join(sorted(taken))}, but the platform itself uses that "
                           "name; choose another one")
+    for name, own in settings.sources.formats.items():
+        formats.check_format(name, own)
     return (*_SOURCES, *settings.sources.formats)
 
 

@@ -116,8 +116,8 @@ def test_the_hours_of_the_clock_change_are_read_as_by_all_sources(
     ("kasse", {"constants": {**CONSTANTS, "price": "1"}}, "both a field and a constant: price"),
     ("kasse", {"fields": {**FIELDS, "price": "Menge"}}, "one column stands for two fields"),
     ("kasse", {"separator": "::"}, "separator"), ("kasse", {"time_zone": "Berlin"}, "no IANA time zone"),
-    ("kasse", {"fields": {"price": "Preis"}, "constants": {**dict.fromkeys(FIELDS, "x"), **CONSTANTS, "price": "1"}},
-     "both a field"),
+    ("kasse", {"fields": {"price": "Preis"}, "constants": {**{name: "x" for name in FIELDS if name != "price"},
+                                                           **CONSTANTS}}, "fewer than two"),
     ("Kasse", {}, "sources.formats"), ("rees46", {}, "that name; choose another"), ("done", {}, "choose another"),
 ])
 def test_a_wrong_description_is_named(

@@ -1,0 +1,1 @@
+"""Who may do what with the data, and the record of what was done."""
