@@ -184,7 +184,8 @@ AUDIT = Table(
      Column("details", "STRING", "More of it, as a JSON object; never a value of the data"),
      Column("previous_digest", "STRING", "digest of the line before; empty in the first"),
      Column("digest", "STRING", "HMAC-SHA256 (hex) of all other columns, with a key made from the lake's")),
-    writer="whatever reads or changes the lake on a local disk", inputs=("what people and programs do",),
+    writer="sql/run_analytics.py",
+    inputs=("what people and programs do; every other program that asks the warehouse or changes the lake writes too",),
     readers=("utils/verify_audit.py",),
 )
 
