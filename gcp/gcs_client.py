@@ -129,7 +129,6 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     """Write a table's rows, as they are or once were, to one Parquet file, whole or for the days asked for."""
     from shoplake.contract.tables import find_table
     from shoplake.errors import ContractError
-    from shoplake.governance.audit import Act, audited
     from shoplake.lake.addresses import BUCKETS
     from shoplake.lake.arrow import find_version, table_exists
     from shoplake.lake.buckets import NEW
@@ -147,9 +146,7 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     if arguments.at and arguments.at.tzinfo is None:
         raise ConfigError(f"--at {arguments.at.isoformat()} has no offset; write it like 2026-10-13T12:00:00+00:00")
     version = find_version(lake, table, arguments.version, arguments.at)
-    what = Act("export", table.name, {"version": version})
-    with (audited(lake, settings, what, announce=False),
-          tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder):
+    with tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder:
         file = Path(folder) / "rows.parquet"
         rows = export_days(lake, table, version, days, file)
         if is_remote:

@@ -90,11 +90,6 @@ class QualitySettings(_Section):
     future_tolerance: Annotated[int, Field(ge=0)]
 
 
-class GovernanceSettings(_Section):
-    actor: Annotated[str, Field(max_length=256)]
-    key: SecretStr = SecretStr("")
-
-
 class WarehouseSettings(_Section):
     kind: Literal["duckdb", "bigquery"]
     max_rows: PositiveInt

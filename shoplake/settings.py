@@ -21,7 +21,6 @@ from shoplake.sections import (
     AirflowSettings,
     DashboardSettings,
     GcpSettings,
-    GovernanceSettings,
     KafkaSettings,
     LakeSettings,
     MlSettings,
@@ -62,7 +61,6 @@ class Settings(BaseSettings):
     spark: SparkSettings
     sources: SourcesSettings
     quality: QualitySettings
-    governance: GovernanceSettings
     warehouse: WarehouseSettings
     gcp: GcpSettings
     ml: MlSettings

@@ -54,7 +54,6 @@ def repair(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     from shoplake.contract.tables import find_table
-    from shoplake.governance.audit import Act, audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import INGEST, STREAM, hold_lock
     from shoplake.lake.maintenance import write_lock
@@ -67,9 +66,7 @@ def repair(arguments: argparse.Namespace) -> int:
                           f"gcloud storage mv {place} {place}.old")
     table = find_table(arguments.table) if arguments.table else None
     lock = write_lock(table) if table else INGEST
-    what = Act("repair", arguments.table or ("topic" if arguments.topic else "checkpoint"))
-    with (audited(lake, settings, what), hold_lock(lake, STREAM, timeout=0),
-          hold_lock(lake, lock, settings.lake.lock_timeout)):
+    with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
         if table:
             moved, said = repair_table(lake, table)
         elif arguments.topic:

@@ -50,11 +50,6 @@ class Lake:
         """Give the file that says by which exchange rates the newest batch of a query counts."""
         return f"{self.root}/_rates/{query_id}.json"
 
-    @property
-    def audit_head(self) -> str:
-        """Give the file that says where ops.audit ends."""
-        return f"{self.root}/_audit/head.json"
-
     def kept_files(self, source: str) -> str:
         """Give the folder where the untouched bytes of a source's files are kept, each under its SHA-256."""
         return f"{self.root}/bronze/files/{source}"

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from shoplake.contract.tables import DAILY_SALES, SILVER_EVENTS, Table
-from shoplake.governance.audit import read_lines
 from shoplake.lake.addresses import Lake
 from shoplake.lake.files import write_bytes
 from shoplake.lake.locks import hold_lock
@@ -88,10 +87,7 @@ def test_the_whole_lake_goes_when_asked_for_and_nothing_beside_it(
     assert "topic" in err
     assert "40 records" in err
     assert "gold.daily_sales: 3 rows" in err
-    assert sorted(path.name for path in Path(lake.root).iterdir()) == ["_audit", "_locks", "notes.txt", "ops"]
-    assert [path.name for path in (Path(lake.root) / "ops").iterdir()] == ["audit"]
-    assert [(line["action"], line["outcome"]) for line in read_lines(lake)][-2:] == [
-        ("reset", "begun"), ("reset", "done")]
+    assert sorted(path.name for path in Path(lake.root).iterdir()) == ["_locks", "notes.txt"]
     assert outside.read_text() == "x"
 
 

@@ -1,1 +1,0 @@
-"""Who may do what with the data, and the record of what was done."""
