@@ -7,7 +7,7 @@ from typing import Any
 from shoplake.errors import SourceError
 from shoplake.sources.packed import PackedFile
 
-_OTHER = "source."
+OTHER = "source."
 
 
 class Columns:
@@ -20,7 +20,7 @@ class Columns:
     def __init__(self, header: Sequence[str], known: Sequence[str]) -> None:
         """Take a header that has all the known columns, and at least two of them."""
         self.pick: Callable[[Sequence[str]], tuple[str, ...]] = itemgetter(*(header.index(name) for name in known))
-        self._others = [(place, f"{_OTHER}{name}") for place, name in enumerate(header) if name not in known]
+        self._others = [(place, f"{OTHER}{name}") for place, name in enumerate(header) if name not in known]
 
     def add_others(self, event: dict[str, Any], cells: Sequence[str]) -> None:
         """Add the cells that no known column has to the record; an empty one is an absent field."""

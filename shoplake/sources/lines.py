@@ -25,44 +25,50 @@ class TextFile:
     Attributes:
         header: the first line's cells.
         encoding: utf-8 if the whole file is, else cp1252.
+        is_ascii: nothing in it tells the two encodings apart.
         is_truncated: a compressed file that ends before its end mark.
     """
 
     file: PackedFile
     header: tuple[str, ...]
     encoding: str
+    is_ascii: bool
     is_truncated: bool
-    separator: str = ","
+    separator: str
 
 
-def inspect_text(file: PackedFile, separator: str = ",") -> TextFile:
+def inspect_text(file: PackedFile, separator: str = ",", header_encoding: str | None = None) -> TextFile:
     """Read the file once through, so that a damaged one is refused before its first record is sent.
 
     The encoding is one decision for the whole file: the published Online Retail file is cp1252, where most lines
     are plain ASCII, and deciding line by line would read one file in two encodings.
 
+    Args:
+        header_encoding: that of the format; the file's own if not given.
+
     Raises:
         SourceError: missing, unreadable, empty, binary, damaged, or a bomb.
     """
     try:
-        encoding, is_truncated = _scan(file)
+        encoding, is_ascii, is_truncated = _scan(file)
         first = next(_raw_lines(file), b"")
     except OSError as error:
         raise unreadable(file, error) from error
     if not first.strip():
         raise SourceError(f"{file} is empty, or its first line is; a header line with the columns' names is needed")
-    header = split_cells(first.removeprefix(codecs.BOM_UTF8), encoding, separator)
+    header = split_cells(first.removeprefix(codecs.BOM_UTF8), header_encoding or encoding, separator)
     if header is None or b"\x00" in first:
         raise SourceError(f"the first line of {file} is no CSV header; is it a text file?")
-    return TextFile(file, tuple(cell.strip() for cell in header), encoding, is_truncated, separator)
+    return TextFile(file, tuple(cell.strip() for cell in header), encoding, is_ascii, is_truncated, separator)
 
 
-def _scan(packed: PackedFile) -> tuple[str, bool]:
+def _scan(packed: PackedFile) -> tuple[str, bool, bool]:
     decoder = codecs.getincrementaldecoder(UTF8)()
-    encoding, byte_count, packed_bytes = UTF8, 0, packed.path.stat().st_size
+    encoding, is_ascii, byte_count, packed_bytes = UTF8, True, 0, packed.path.stat().st_size
     with open_bytes(packed) as file:
         while chunk := file.read(CHUNK):
             byte_count += len(chunk)
+            is_ascii = is_ascii and chunk.isascii()
             if packed.packing != "none":
                 check_expansion(packed, packed_bytes, byte_count)
             if encoding == UTF8:
@@ -71,7 +77,7 @@ def _scan(packed: PackedFile) -> tuple[str, bool]:
                 except UnicodeDecodeError:
                     encoding = WINDOWS
         raw = file.raw if isinstance(file, io.BufferedReader) else None
-        return encoding, isinstance(raw, CutStream) and raw.is_truncated
+        return encoding, is_ascii, isinstance(raw, CutStream) and raw.is_truncated
 
 
 def read_rows(file: TextFile, encoding: str | None = None) -> Iterator[tuple[bytes, list[str] | None]]:
@@ -102,7 +108,7 @@ def read_lines(file: TextFile) -> Iterator[bytes]:
         next(lines, None)
         for line in lines:
             bare = line.rstrip(b"\r\n")
-            if bare and not bare.isspace():
+            if bare and (not bare.isspace() or file.separator.encode() in bare):
                 yield bare
     except OSError as error:
         raise unreadable(file.file, error) from error

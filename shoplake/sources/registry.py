@@ -11,7 +11,7 @@ from shoplake.errors import ConfigError, SourceError
 from shoplake.settings import Settings
 from shoplake.sources import c2c_users, events, formats, online_retail, rees46, retailrocket
 from shoplake.sources.columns import check_header
-from shoplake.sources.lines import TextFile, inspect_text
+from shoplake.sources.lines import UTF8, WINDOWS, TextFile, inspect_text
 from shoplake.sources.packed import PackedFile, find_packed
 from shoplake.sources.records import ParsedRecord, SourceReader, unreadable
 
@@ -31,6 +31,7 @@ class _CsvSource:
         aside: names of files that a set has, and no event needs.
         holds_users: a line is a user and no event: its records go to bronze.users and not through Kafka.
         separator: between two cells of a line.
+        encoding: that of all its files; None if each file shows its own.
     """
 
     format: str
@@ -42,6 +43,7 @@ class _CsvSource:
     aside: tuple[str, ...] = ()
     holds_users: bool = False
     separator: str = ","
+    encoding: str | None = None
     more: tuple[str, ...] = ()
 
 
@@ -183,9 +185,9 @@ def _find_source(source: str, settings: Settings) -> _CsvSource:
     if source in _SOURCES:
         return _SOURCES[source]
     own = settings.sources.formats[source]
-    return _CsvSource(f"file of the format sources.formats.{source}", formats.needed_columns(own),
+    return _CsvSource(f"file of the format sources.formats.{source}", tuple(own.fields.values()),
                       partial(formats.read_own_events, name=source, file_format=own),
-                      separator=own.separator, more=tuple(own.fields.values()))
+                      separator=own.separator, encoding=own.encoding)
 
 
 def _packed(path: Path) -> list[PackedFile]:
@@ -200,8 +202,11 @@ def _open_texts(path: Path, source: _CsvSource) -> tuple[list[TextFile], list[Pa
     files, helpers, unread = _packed(path), list[PackedFile](), list[str]()
     if any(file.member for file in files):
         files, helpers, unread = _sort_members(path, files, source)
-    texts = [inspect_text(file, source.separator) for file in files]
+    texts = [inspect_text(file, source.separator, source.encoding) for file in files]
     for text in texts:
+        if source.encoding == WINDOWS and text.encoding == UTF8 and not text.is_ascii:
+            raise SourceError(f"{text.file} is UTF-8, but a {source.format} is said to be {WINDOWS}: its names would "
+                              "be misread. Set the format's encoding to utf-8")
         check_header(text.file, text.header, source.columns, source.format)
     return texts, helpers, unread
 
@@ -255,22 +260,24 @@ def look_at(path: Path, settings: Settings, source: str | None = None) -> Looked
     aside = {name for known in _SOURCES.values() for name in (*known.beside, *known.aside)}
     tables = [file for file in files if file.name.lower().endswith(".csv") and file.name not in aside]
     known = {name: _find_source(name, settings) for name in ((source,) if source else list_sources(settings))}
-    texts = _inspect_by_separator((tables or files)[0], {one.separator for one in known.values()})
+    texts = _inspect_in_all_ways((tables or files)[0], {(one.separator, one.encoding) for one in known.values()})
     for name, one in known.items():
-        text = texts.get(one.separator)
+        text = texts.get((one.separator, one.encoding))
         if text and (source or set(one.columns) <= set(text.header)):
-            return Looked(name, text.file.packing, text.encoding, text.header,
+            return Looked(name, text.file.packing, one.encoding or text.encoding, text.header,
                           tuple(column for column in text.header if column not in (*one.columns, *one.more)))
-    text = next(iter(texts.values()))
+    text = texts.get((",", None)) or next(iter(texts.values()))
     return Looked(None, text.file.packing, text.encoding, text.header, ())
 
 
-def _inspect_by_separator(file: PackedFile, separators: set[str]) -> dict[str, TextFile]:
-    """Give what a file is by each separator; one that its first line cannot be split by is left out."""
-    texts, refused = dict[str, TextFile](), None
-    for separator in sorted(separators):
+def _inspect_in_all_ways(
+    file: PackedFile, ways: set[tuple[str, str | None]],
+) -> dict[tuple[str, str | None], TextFile]:
+    """Give what a file is by each separator and encoding; a way in which its first line is no header is left out."""
+    texts, refused = dict[tuple[str, str | None], TextFile](), None
+    for separator, encoding in sorted(ways, key=str):
         try:
-            texts[separator] = inspect_text(file, separator)
+            texts[separator, encoding] = inspect_text(file, separator, encoding)
         except SourceError as error:
             refused = error
     if refused and not texts:

@@ -40,7 +40,7 @@ def test_a_shops_own_file_comes_to_gold(
     assert sorted((row["event_date"], row["product_id"], row["units"], row["gross_amount"]) for row in sales) == [
         (date(2026, 7, 31), "Stuhl", 2, Decimal("2099.80")), (date(2026, 8, 1), "Stuhl", 1, Decimal("49.90"))]
     (refused,) = read_table(shells.lake, SILVER_QUARANTINE, ["value", "reasons"]).to_pylist()
-    assert (json.loads(refused["value"])["price"], refused["reasons"]) == ("zehn", ["price_valid"])
+    assert (json.loads(refused["value"])["source.Preis"], refused["reasons"]) == ("zehn", ["price_valid"])
     (row,) = read_table(shells.lake, FILES).to_pylist()
     assert (row["source"], row["record_count"]) == ("kasse", 3)
     shells.ok("utils/reconcile.py")

@@ -17,8 +17,9 @@ from shoplake.sources import list_sources, look_at, open_source
 FIELDS = {"event_time": "Bestellt am", "user_id": "Kunde", "product_id": "Artikel", "category": "Warengruppe",
           "price": "Preis", "quantity": "Menge"}
 CONSTANTS = {"event_type": "order_created"}
-GERMAN = {"fields": {**FIELDS, "order_id": "Beleg"}, "constants": CONSTANTS, "separator": ";", "encoding": "cp1252",
-          "decimal_comma": True, "time_format": "%d.%m.%Y %H:%M:%S", "time_zone": "Europe/Berlin"}
+GERMAN: dict[str, Any] = {"fields": {**FIELDS, "order_id": "Beleg"}, "constants": CONSTANTS, "separator": ";",
+                          "encoding": "cp1252", "decimal_comma": True, "time_format": "%d.%m.%Y %H:%M:%S",
+                          "time_zone": "Europe/Berlin"}
 PIPES = {"fields": FIELDS, "constants": CONSTANTS, "separator": "|", "time_format": "epoch_ms"}
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -77,24 +78,51 @@ def test_what_two_shops_write_in_their_own_ways_is_the_same_event(describe: Any,
     looked = look_at(german, settings)
     assert (looked.source, looked.others) == ("kasse", ("Ort",))
     assert look_at(pipes, settings).source == "clicks"
+    pipes.write_text("a,b,c\n1,2,3\n")
+    assert look_at(pipes, settings).columns == ("a", "b", "c")
     assert list_sources(settings)[-2:] == ("kasse", "clicks")
 
 
 @pytest.mark.parametrize(("column", "cell"), [
-    ("price", "1.23,50"), ("price", "1,2,3"), ("price", "zehn"), ("quantity", "1.00"),
+    ("price", "1.23,50"), ("price", "1,2,3"), ("price", "zehn"), ("price", "12.50"), ("quantity", "1.00"),
     ("event_time", "31.02.2026 10:00:00"), ("event_time", "2026-03-01T10:00:00Z"),
+    ("event_time", "01.01.0001 00:30:00"),  # the evening of a day that no calendar has, in UTC
 ])
-def test_a_cell_that_its_hint_does_not_fit_goes_to_the_rules_as_it_is(
+def test_a_cell_that_its_hint_does_not_fit_is_not_guessed_at(
     describe: Any, tmp_path: Path, column: str, cell: str,
 ) -> None:
     settings = describe(kasse=GERMAN)
     cells = {"event_time": "01.03.2026 10:00:00", "user_id": "u", "product_id": "p", "category": "c", "price": "1,5",
-             "quantity": "2", column: cell}
+             "quantity": "2", "order_id": "b", column: cell}
     path = tmp_path / "kasse.csv"
-    path.write_text(f"{';'.join(FIELDS.values())}\n{';'.join(cells.values())}\nu;p\n")
+    path.write_text(f"{';'.join(GERMAN['fields'].values())}\n{';'.join(cells.values())}\nu;p\n")
     records = list(open_source(path, "kasse", settings))
-    assert json.loads(records[0].value)[column] == cell
+    event = json.loads(records[0].value)
+    assert column not in event
+    assert event[f"source.{FIELDS[column]}"] == cell
     assert records[1].value == b"u;p"
+
+
+@pytest.mark.parametrize("cell", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_time_at_the_calendars_end_stops_no_file(describe: Any, tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text(f"{'|'.join(FIELDS.values())}\n{cell}|u|p|c|1.5|2\n")
+    (record,) = open_source(path, "clicks", describe(clicks={**PIPES, "time_format": ""}))
+    assert json.loads(record.value)["source.Bestellt am"] == cell
+
+
+def test_empty_cells_between_tabulators_are_a_record_and_a_blank_line_is_none(describe: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tabs.csv"
+    path.write_text("\t".join(FIELDS.values()) + "\n" + "\t" * 5 + "\n   \n" + "\t".join("abcdef") + "\n")
+    records = list(open_source(path, "tabs", describe(tabs={**PIPES, "separator": "\t"})))
+    assert [json.loads(record.value).get("user_id") for record in records] == [None, "b"]
+
+
+def test_utf8_is_not_read_as_windows_text(describe: Any, tmp_path: Path) -> None:
+    path = tmp_path / "kasse.csv"
+    path.write_text(f"{';'.join(GERMAN['fields'].values())}\n01.03.2026 10:00:00;Müller;p;c;1,5;2;b\n")
+    with pytest.raises(SourceError, match=r"is UTF-8, but .*kasse is said to be cp1252"):
+        open_source(path, "kasse", describe(kasse=GERMAN))
 
 
 @pytest.mark.parametrize(("text", "moment"), [
@@ -105,7 +133,7 @@ def test_the_hours_of_the_clock_change_are_read_as_by_all_sources(
     describe: Any, tmp_path: Path, text: str, moment: str,
 ) -> None:
     path = tmp_path / "kasse.csv"
-    path.write_text(f"{';'.join(FIELDS.values())}\n{text};u;p;c;1,5;2\n")
+    path.write_text(f"{';'.join(GERMAN['fields'].values())}\n{text};u;p;c;1,5;2;b\n")
     (record,) = open_source(path, "kasse", describe(kasse=GERMAN))
     assert json.loads(record.value)["event_time"] == moment
 
@@ -118,6 +146,10 @@ def test_the_hours_of_the_clock_change_are_read_as_by_all_sources(
     ("kasse", {"separator": "::"}, "separator"), ("kasse", {"time_zone": "Berlin"}, "no IANA time zone"),
     ("kasse", {"fields": {"price": "Preis"}, "constants": {**{name: "x" for name in FIELDS if name != "price"},
                                                            **CONSTANTS}}, "fewer than two"),
+    ("kasse", {"constants": {**CONSTANTS, "source": "rees46"}}, "source cannot be set"),
+    ("kasse", {"constants": {"event_type": "sold"}}, "event_type is 'sold'; there are product_viewed"),
+    ("kasse", {"time_format": "dd.MM.yyyy"}, "does not tell a day"), ("kasse", {"time_format": "%Q"}, "not tell a day"),
+    ("kasse", {"time_format": "%d.%m. %H:%M"}, "does not tell a day"),
     ("Kasse", {}, "sources.formats"), ("rees46", {}, "that name; choose another"), ("done", {}, "choose another"),
 ])
 def test_a_wrong_description_is_named(
@@ -130,7 +162,7 @@ def test_a_wrong_description_is_named(
 def test_a_file_that_lacks_a_described_column_says_which(describe: Any, tmp_path: Path) -> None:
     path = tmp_path / "kasse.csv"
     path.write_text("Bestellt am;Kunde;Artikel;Warengruppe;Menge\n")
-    with pytest.raises(SourceError, match=r"sources\.formats\.kasse: it lacks the column\(s\) Preis"):
+    with pytest.raises(SourceError, match=r"sources\.formats\.kasse: it lacks the column\(s\) Preis, Beleg"):
         open_source(path, "kasse", describe(kasse=GERMAN))
     with pytest.raises(SourceError, match=r"unknown source 'kase'; there are events, .*, kasse"):
         open_source(path, "kase", describe(kasse=GERMAN))
