@@ -120,10 +120,10 @@ def take_in_file(
         sha256 = file_sha256(path)
     except SourceError as error:
         return reject(landing, arrival, settings, describe_reason(arrival, path, error))
-    if source not in list_sources(settings):
+    names = list_sources(settings)
+    if source not in names:
         where = f"the folder {source!r} is no source" if source else "it lies in no source's folder"
-        return reject(landing, arrival, settings, f"{where}; there are {', '.join(list_sources(settings))}", lake,
-                      sha256)
+        return reject(landing, arrival, settings, f"{where}; there are {', '.join(names)}", lake, sha256)
     if is_ingested(lake, source, sha256):
         LOG.info("%s was ingested before, under this name or another: nothing is sent", arrival.label)
         return moved("repeated", landing, arrival, sha256)

@@ -87,6 +87,7 @@ def check_mapping(fields: Mapping[str, str], constants: Mapping[str, Any], neede
     Args:
         fields: the contract's field -> where it stands in a row.
         constants: the contract's field -> the same value for all rows.
+        needed: the fields that one of the two must give.
 
     Raises:
         ValueError: saying what is wrong; settings and definitions name its place.

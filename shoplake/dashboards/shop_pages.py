@@ -24,10 +24,11 @@ _NO_SEGMENTS = Notice("info", "There are no groups of customers: fewer than 50 h
 def customers_page(board: Board, now: datetime) -> Page:
     """Show the groups of customers, and how lately and often they buy; and those of registered users, if there are."""
     notices, origin = describe_gold(board, now)
+    users = _registered_users(board)
     if board.changed_at(DAILY_SALES.name) is None:
-        return Page("Customers", origin, (*notices, *_registered_users(board)))
+        return Page("Customers", origin, (*notices, *users))
     if board.changed_at(CUSTOMER_SEGMENTS.name) is None:
-        return Page("Customers", origin, (*notices, _ONE_DAY, *_registered_users(board)))
+        return Page("Customers", origin, (*notices, _ONE_DAY, *users))
     segments, scores = board.ask("customer_segments"), board.ask("customer_rfm").rows
     day = segments.day("to_date")
     blocks: list[Block] = [*notices]
@@ -43,7 +44,7 @@ def customers_page(board: Board, now: datetime) -> Page:
         "recency_score": "Recency", "frequency_score": "Frequency", "customer_count": "Customers",
         "order_count": "Orders", "net_amount": "Net", "likely_lost_count": "Likely lost"},
         board.currency, bar="customer_count", is_folded=True))
-    return Page("Customers", origin, (*blocks, *_registered_users(board)))
+    return Page("Customers", origin, (*blocks, *users))
 
 
 def _registered_users(board: Board) -> list[Block]:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, T
 
 from shoplake.contract.events import V1_FIELDS, check_mapping
 from shoplake.errors import ConfigError
+from shoplake.sections import SourceName
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 
@@ -99,12 +99,12 @@ class PublicSet(_Definition):
 
     kind: Literal["public_set"]
     dataset: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    source: Name
+    source: SourceName
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
 
 Definition = Annotated[DatabaseSource | HttpSource | PublicSet, Field(discriminator="kind")]
-_DEFINITIONS = TypeAdapter(dict[Name, Definition])
+_DEFINITIONS = TypeAdapter(dict[SourceName, Definition])
 
 
 def load_definitions(path: Traversable) -> dict[str, DatabaseSource | HttpSource | PublicSet]:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from shoplake.arrivals import DONE, REJECTED
 from shoplake.contract.events import FIELD_NAMES, V1_FIELDS
 from shoplake.errors import ConfigError, SourceError
+from shoplake.sections import FileFormat
 from shoplake.settings import Settings
 from shoplake.sources import c2c_users, events, formats, online_retail, rees46, retailrocket
 from shoplake.sources.columns import check_header
@@ -67,7 +69,7 @@ _SOURCES = {
     c2c_users.SOURCE: _CsvSource(
         "file of a C2C store's users", c2c_users.COLUMNS, c2c_users.read_c2c_users, holds_users=True),
 }
-_RESERVED = {*_SOURCES, "done", "rejected"}  # the last two are folders of the landing folder
+_RESERVED = {*_SOURCES, DONE, REJECTED}
 
 
 def list_sources(settings: Settings) -> tuple[str, ...]:
@@ -76,12 +78,7 @@ def list_sources(settings: Settings) -> tuple[str, ...]:
     Raises:
         ConfigError: one of the latter has a name that is taken, or describes what could be no event.
     """
-    if taken := _RESERVED & set(settings.sources.formats):
-        raise ConfigError(f"sources.formats describes {', '.join(sorted(taken))}, but the platform itself uses that "
-                          "name; choose another one")
-    for name, own in settings.sources.formats.items():
-        formats.check_format(name, own)
-    return (*_SOURCES, *settings.sources.formats)
+    return tuple(_all_sources(settings))
 
 
 def is_product(source: str, product_id: str) -> bool:
@@ -180,13 +177,23 @@ def _look_up(source: str) -> _CsvSource:
 
 
 def _find_source(source: str, settings: Settings) -> _CsvSource:
-    if source not in list_sources(settings):
-        raise SourceError(f"unknown source {source!r}; there are {', '.join(list_sources(settings))}")
-    if source in _SOURCES:
-        return _SOURCES[source]
-    own = settings.sources.formats[source]
-    return _CsvSource(f"file of the format sources.formats.{source}", tuple(own.fields.values()),
-                      partial(formats.read_own_events, name=source, file_format=own),
+    known = _all_sources(settings)
+    if source not in known:
+        raise SourceError(f"unknown source {source!r}; there are {', '.join(known)}")
+    return known[source]
+
+
+def _all_sources(settings: Settings) -> dict[str, _CsvSource]:
+    if taken := _RESERVED & set(settings.sources.formats):
+        raise ConfigError(f"sources.formats describes {', '.join(sorted(taken))}, but the platform itself uses that "
+                          "name; choose another one")
+    return {**_SOURCES, **{name: _own_source(name, own) for name, own in settings.sources.formats.items()}}
+
+
+def _own_source(name: str, own: FileFormat) -> _CsvSource:
+    formats.check_format(name, own)
+    return _CsvSource(f"file of the format sources.formats.{name}", tuple(own.fields.values()),
+                      partial(formats.read_own_events, name=name, file_format=own),
                       separator=own.separator, encoding=own.encoding)
 
 
@@ -259,7 +266,7 @@ def look_at(path: Path, settings: Settings, source: str | None = None) -> Looked
     files = _packed(path)
     aside = {name for known in _SOURCES.values() for name in (*known.beside, *known.aside)}
     tables = [file for file in files if file.name.lower().endswith(".csv") and file.name not in aside]
-    known = {name: _find_source(name, settings) for name in ((source,) if source else list_sources(settings))}
+    known = {source: _find_source(source, settings)} if source else _all_sources(settings)
     texts = _inspect_in_all_ways((tables or files)[0], {(one.separator, one.encoding) for one in known.values()})
     for name, one in known.items():
         text = texts.get((one.separator, one.encoding))

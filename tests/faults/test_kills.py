@@ -62,7 +62,8 @@ def test_kills_at_each_point(
     pipeline.here(STREAM, "--drain")
     # Among all its tables at some points; to be in time, at each while it builds that table alone.
     jobs: list[tuple[str, tuple[str, ...]]] = [(point, ()) for point in draw.sample(quiet.batch_points, 3)]
-    jobs += [(point, ("--table", point.split(":")[0])) for point in draw_batch_points(quiet.batch_points, draw, number)]
+    alone = draw_batch_points(quiet.batch_points, draw, is_first=not number)
+    jobs += [(point, ("--table", point.split(":")[0])) for point in alone]
     for point, only in jobs:
         assert pipeline.die_at(point, 1, BATCH, *DAYS, *only), f"the days are always built, but {point} was not passed"
         kills[f"batch {point}"] += 1
@@ -70,9 +71,9 @@ def test_kills_at_each_point(
     note_round("points", number, fault_seed, dict(kills))
 
 
-def draw_batch_points(points: list[str], draw: random.Random, number: int) -> list[str]:
+def draw_batch_points(points: list[str], draw: random.Random, is_first: bool) -> list[str]:
     """Give the points of a round in a drawn order: all of the batch job's in the first, one of each table's later."""
-    if not number:
+    if is_first:
         return draw.sample(points, len(points))
     of_table: dict[str, list[str]] = {}
     for point in draw.sample(points, len(points)):

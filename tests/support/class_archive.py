@@ -70,6 +70,7 @@ def make_archive(archive: Path) -> None:
 
 
 if __name__ == "__main__":
-    if not find_archive().exists():
-        print(f"making an archive of Spark's classes, once: {find_archive()}")
-        make_archive(find_archive())
+    place = find_archive()
+    if not place.exists():
+        print(f"making an archive of Spark's classes, once: {place}")
+        make_archive(place)
