@@ -129,6 +129,7 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     """Write a table's rows, as they are or once were, to one Parquet file, whole or for the days asked for."""
     from shoplake.contract.tables import find_table
     from shoplake.errors import ContractError
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import BUCKETS
     from shoplake.lake.arrow import find_version, table_exists
     from shoplake.lake.buckets import NEW
@@ -146,7 +147,8 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     if arguments.at and arguments.at.tzinfo is None:
         raise ConfigError(f"--at {arguments.at.isoformat()} has no offset; write it like 2026-10-13T12:00:00+00:00")
     version = find_version(lake, table, arguments.version, arguments.at)
-    with tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder:
+    with (audited(lake, settings, "export", table.name, {"version": version}),
+          tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder):
         file = Path(folder) / "rows.parquet"
         rows = export_days(lake, table, version, days, file)
         if is_remote:

@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
     from shoplake.registry.store import MODELS_LOCK, find_registry
@@ -65,7 +66,10 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     if flags.dry_run:
         result = _act(registry, settings, flags)
     else:
-        with hold_lock(locate_lake(settings), MODELS_LOCK, settings.lake.lock_timeout):
+        lake, action = locate_lake(settings), "rollback" if flags.rollback else "promote"
+        details = {"version": flags.version, "to": flags.to, "by": flags.by, "reason": flags.reason}
+        with (audited(lake, settings, action, flags.model, details),
+              hold_lock(lake, MODELS_LOCK, settings.lake.lock_timeout)):
             result = _act(registry, settings, flags)
     print_result(result, "\n".join([result["message"], *(f"  {reason}" for reason in result["reasons"])]), flags.json)
     return EXIT_OK

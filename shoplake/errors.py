@@ -55,6 +55,13 @@ class ForecastError(ShoplakeError):
     """A forecast cannot be made: too little history, or a model that does not fit."""
 
 
+class AuditError(ShoplakeError):
+    """The audit log is not as it was written, so nothing is added to it, and nothing done that it would tell of.
+
+    `python utils/verify_audit.py` says what is wrong with it.
+    """
+
+
 class DeploymentError(ShoplakeError):
     """A command of a deployment failed; the message has it with its last lines."""
 

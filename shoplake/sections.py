@@ -90,6 +90,10 @@ class QualitySettings(_Section):
     future_tolerance: Annotated[int, Field(ge=0)]
 
 
+class GovernanceSettings(_Section):
+    key: SecretStr = SecretStr("")
+
+
 class WarehouseSettings(_Section):
     kind: Literal["duckdb", "bigquery"]
     max_rows: PositiveInt

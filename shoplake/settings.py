@@ -21,6 +21,7 @@ from shoplake.sections import (
     AirflowSettings,
     DashboardSettings,
     GcpSettings,
+    GovernanceSettings,
     KafkaSettings,
     LakeSettings,
     MlSettings,
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     spark: SparkSettings
     sources: SourcesSettings
     quality: QualitySettings
+    governance: GovernanceSettings
     warehouse: WarehouseSettings
     gcp: GcpSettings
     ml: MlSettings

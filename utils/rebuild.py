@@ -47,6 +47,7 @@ def rebuild(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
     from shoplake.contract.tables import BRONZE_EVENTS
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import table_exists
     from shoplake.lake.ledger import days_with_events
@@ -61,7 +62,8 @@ def rebuild(arguments: argparse.Namespace) -> int:
         print_result({"batches": 0}, f"Nothing was ingested yet in {lake.root}, so there is nothing to rebuild.",
                      arguments.json)
         return EXIT_OK
-    with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
+    with (audited(lake, settings, "rebuild", "silver.events"), hold_lock(lake, STREAM, timeout=0),
+          hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock):
         days = days_with_events(lake)
         report = rebuild_tables(settings, lake, lock)
         days |= days_with_events(lake)

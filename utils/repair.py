@@ -13,6 +13,7 @@ Refused while the stream runs.
 
 import argparse
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def repair(arguments: argparse.Namespace) -> int:
     """Do what the flag asks for, under the stream's lock and the table's, and say what was moved where."""
     settings = load_settings(arguments.profile)
     configure_logging(settings.log_level)
-    from shoplake.contract.tables import find_table
+    from shoplake.contract.tables import AUDIT, find_table
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import INGEST, STREAM, hold_lock
     from shoplake.lake.maintenance import write_lock
@@ -66,7 +68,10 @@ def repair(arguments: argparse.Namespace) -> int:
                           f"gcloud storage mv {place} {place}.old")
     table = find_table(arguments.table) if arguments.table else None
     lock = write_lock(table) if table else INGEST
-    with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
+    subject = arguments.table or ("topic" if arguments.topic else "checkpoint")
+    # The log that cannot be read cannot tell of its own repair.
+    told = nullcontext() if table is AUDIT else audited(lake, settings, "repair", subject)
+    with told, hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
         if table:
             moved, said = repair_table(lake, table)
         elif arguments.topic:

@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -59,6 +59,7 @@ def replay(arguments: argparse.Namespace) -> int:
     import kafka
 
     from shoplake.contract.tables import SILVER_QUARANTINE
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import table_exists
     from shoplake.lake.ledger import ingested_until
@@ -71,7 +72,9 @@ def replay(arguments: argparse.Namespace) -> int:
         print_result({"sent": 0}, f"Nothing was ingested yet in {lake.root}, so nothing is quarantined.",
                      arguments.json)
         return EXIT_OK
-    with hold_lock(lake, LOCK, timeout=0):
+    told = nullcontext() if arguments.dry_run else audited(lake, settings, "replay", settings.kafka.topic, {
+        "reasons": arguments.reasons, "limit": arguments.limit, "again": arguments.again})
+    with told, hold_lock(lake, LOCK, timeout=0):
         topic = look_up_topic(kafka, settings)
         # The ledger first: what it does not hold yet is in the topic's tail, what it holds is in bronze.
         tail = list(read_marks(settings, topic, ingested_until(lake, topic.id)))

@@ -47,6 +47,7 @@ def reset(arguments: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     import kafka
 
+    from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.reset import delete_folders, plan_reset
 
@@ -63,8 +64,9 @@ def reset(arguments: argparse.Namespace) -> int:
                          "is no checkpoint: there is nothing to reset.", arguments.json)
             return EXIT_OK
         confirm(describe(report), arguments.yes)
-        renew_topic(admin, settings, is_there=records is not None)
-        delete_folders(plan.folders)
+        with audited(lake, settings, "reset", "lake" if arguments.lake else "stream", {"rows": plan.rows}):
+            renew_topic(admin, settings, is_there=records is not None)
+            delete_folders(plan.folders)
     print_result({**report, "deleted": True}, f"The topic {settings.kafka.topic} is new and empty, and "
                  f"{len(plan.folders)} folders were deleted.\nNext: python kafka/producer.py --events 1000",
                  arguments.json)
@@ -83,13 +85,13 @@ def check_place(settings: Settings, lake: "Lake") -> None:
 
 
 def lock_writers(lake: "Lake", settings: Settings, is_whole: bool, stack: ExitStack) -> None:
-    """Take the stream's lock and that of the ingest; for the whole lake those of every table."""
-    from shoplake.contract.tables import TABLES
+    """Take the stream's lock and that of the ingest; for the whole lake those of every table that goes."""
+    from shoplake.contract.tables import AUDIT, TABLES
     from shoplake.lake.locks import INGEST, STREAM, hold_lock
     from shoplake.lake.maintenance import write_lock
 
     stack.enter_context(hold_lock(lake, STREAM, timeout=0))
-    for name in sorted({write_lock(table) for table in TABLES}) if is_whole else [INGEST]:
+    for name in sorted({write_lock(table) for table in TABLES if table is not AUDIT}) if is_whole else [INGEST]:
         stack.enter_context(hold_lock(lake, name, settings.lake.lock_timeout))
 
 

@@ -172,6 +172,23 @@ FILES = Table(
     served=True,
     writer="utils/ingest_landing.py", inputs=("files of the landing folder",),
 )
+AUDIT = Table(
+    "ops.audit", "Who did what, when; each line is bound to the one before it, and none is ever changed",
+    "act", ("sequence",),
+    (Column("sequence", "BIGINT", "The line's number, from 1"),
+     Column("recorded_at", "TIMESTAMP", "When it happened, UTC"),
+     Column("actor", "STRING", "Who: the operating system's user", privacy="personal"),
+     Column("action", "STRING", "query, publish, promote, rollback, replay, rebuild, repair, reset, export, "
+            "configuration, set_aside or new_lake"),
+     Column("subject", "STRING", "What with: a table, a model, the keyed digest of a query's text, the profile"),
+     Column("outcome", "STRING", "begun, done or failed"),
+     Column("details", "STRING", "More of it, as a JSON object; never a value of the data"),
+     Column("previous_digest", "STRING", "digest of the line before; empty in the first"),
+     Column("digest", "STRING", "HMAC-SHA256 (hex) of all other columns, with a key made from the lake's")),
+    writer="sql/run_analytics.py",
+    inputs=("what people and programs do; every other program that asks the warehouse or changes the lake writes too",),
+    readers=("utils/verify_audit.py",),
+)
 
 # What a micro-batch writes, in the order of its writes; one lock is held for all of them.
 INGEST_TABLES = (
@@ -184,6 +201,7 @@ TABLES = (
     CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCTS_DIM, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS,
     BRONZE_USERS, USERS_DIM, USER_SEGMENTS,
     DEMAND_PREDICTIONS, DEMAND_TOTALS, FORECAST_ACCURACY, BACKTEST_METRICS, LEDGER, RUNS, FILES,
+    AUDIT,
 )
 
 QUARANTINE_COUNTS = View(

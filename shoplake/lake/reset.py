@@ -6,14 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoplake.contract.tables import TABLES
+from shoplake.contract.tables import AUDIT, TABLES
 from shoplake.errors import ConfigError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.partitions import read_state
 
 _CHECKPOINTS = "_checkpoints"
-# The locks stay: their files are open while a reset runs.
-_FOLDERS = ("bronze", "silver", "gold", "ops", "gold_export", "_rates", "_spill", "_rebuild", "_repair")
+# The locks stay: their files are open while a reset runs. The audit log stays: it tells of the reset.
+_OPERATION = tuple(table.name.replace(".", "/") for table in TABLES if table.layer == "ops" and table is not AUDIT)
+_FOLDERS = ("bronze", "silver", "gold", *_OPERATION, "gold_export", "_rates", "_spill", "_rebuild", "_repair")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def plan_reset(lake: Lake, is_whole: bool) -> ResetPlan:
     names = (_CHECKPOINTS, *_FOLDERS) if is_whole else (_CHECKPOINTS,)
     folders = tuple(folder for name in names if (folder := Path(lake.root) / name).is_dir())
     for folder in folders:
-        if folder.is_symlink():
+        if folder.is_symlink() or (folder.parent.is_symlink() and folder.parent != Path(lake.root)):
             raise ConfigError(f"{folder} is a link to {folder.resolve()}, outside of the lake: nothing was deleted. "
                               "Remove the link, or what is behind it, by hand")
     return ResetPlan(folders, _count_rows(lake) if is_whole else {})
@@ -42,6 +43,8 @@ def plan_reset(lake: Lake, is_whole: bool) -> ResetPlan:
 def _count_rows(lake: Lake) -> dict[str, int]:
     counts = {}
     for table in TABLES:
+        if table is AUDIT:
+            continue
         with suppress(StorageError, OSError):  # a table that cannot be read is deleted like the others
             if state := read_state(lake, table):
                 counts[table.name] = state.row_count

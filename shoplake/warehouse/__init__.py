@@ -7,7 +7,7 @@ __all__ = ["Warehouse", "open_warehouse"]
 
 
 def open_warehouse(settings: Settings) -> Warehouse:
-    """Open the warehouse that the profile names.
+    """Open the warehouse that the profile names; what the embedded one is asked stands in ops.audit.
 
     Raises:
         ConfigError: the profile's warehouse is BigQuery, and this machine has no Google credentials.
@@ -17,6 +17,8 @@ def open_warehouse(settings: Settings) -> Warehouse:
 
         return open_bigquery(settings)
     from shoplake.lake.addresses import locate_lake
+    from shoplake.warehouse.audited import AuditedWarehouse
     from shoplake.warehouse.duckdb import DuckDBWarehouse
 
-    return DuckDBWarehouse(locate_lake(settings), settings.warehouse.query_timeout)
+    lake = locate_lake(settings)
+    return AuditedWarehouse(DuckDBWarehouse(lake, settings.warehouse.query_timeout), lake, settings)

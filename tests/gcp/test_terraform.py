@@ -100,7 +100,7 @@ def test_no_role_is_broader_than_its_work() -> None:
     broad = {"roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin", "roles/bigquery.admin"}
     assert roles & broad == set()
     on_projects = {role for roles in LOCALS["project_roles"].values() for role in roles} | {
-        body["role"] for name, body in RESOURCES.items() if name.startswith("google_project_iam")
+        body["role"] for name, body in RESOURCES.items() if name.startswith("google_project_iam_member")
         and body["role"].startswith("roles/")}
     assert on_projects == ON_THE_PROJECT
     assert not re.search(r"google_project_iam_(binding|policy)|google_service_account_key", SOURCE)
@@ -126,6 +126,13 @@ def test_no_rule_deletes_what_lies_nowhere_else() -> None:
     prefixes = [prefix for rule in rules for condition in rule["condition"]
                 for prefix in condition.get("matches_prefix", [])]
     assert sorted(prefixes) == ["${local.sources.landing_dir}/done/", "lake/gold_export/"]
+
+
+def test_google_keeps_who_read_and_wrote_the_lake_for_longer_than_a_year() -> None:
+    audited = RESOURCES["google_project_iam_audit_config.data_access"]
+    assert "storage.googleapis.com" in str(audited["for_each"])
+    assert audited["dynamic"][0]["audit_log_config"]["for_each"] == ["ADMIN_READ", "DATA_READ", "DATA_WRITE"]
+    assert RESOURCES["google_logging_project_bucket_config.default"]["retention_days"] > 366
 
 
 def test_a_secret_reaches_neither_a_file_nor_the_state() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audit_log import read_lines
 
 from shoplake.contract.tables import DAILY_SALES, SILVER_EVENTS, Table
 from shoplake.lake.addresses import Lake
@@ -87,7 +88,10 @@ def test_the_whole_lake_goes_when_asked_for_and_nothing_beside_it(
     assert "topic" in err
     assert "40 records" in err
     assert "gold.daily_sales: 3 rows" in err
-    assert sorted(path.name for path in Path(lake.root).iterdir()) == ["_locks", "notes.txt"]
+    assert sorted(path.name for path in Path(lake.root).iterdir()) == ["_locks", "notes.txt", "ops"]
+    assert [path.name for path in (Path(lake.root) / "ops").iterdir()] == ["audit"]
+    assert [(line["action"], line["outcome"]) for line in read_lines(lake)][-2:] == [
+        ("reset", "begun"), ("reset", "done")]
     assert outside.read_text() == "x"
 
 

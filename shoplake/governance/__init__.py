@@ -1,0 +1,1 @@
+"""Keys, and the log of who did what."""

@@ -1,0 +1,96 @@
+"""The lake's secret key, the keys for single purposes that are made from it, and the folder where such things lie.
+
+What lies there is the owner's alone, and never below the lake: who may write to the lake must not read it.
+"""
+
+import hmac
+import os
+import secrets
+import stat
+import tempfile
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+from shoplake.errors import ConfigError
+from shoplake.settings import Settings
+
+KEY_BYTES = 32
+VARIABLE = "SHOPLAKE_GOVERNANCE__KEY"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def purpose_key(settings: Settings, purpose: str) -> bytes:
+    """Give the 32 bytes of a key for one purpose: of the setting, or of the data folder's key, made at its first use.
+
+    Raises:
+        ConfigError: the setting is no key; there is none, and the profile is not local; others may read its file.
+    """
+    return hmac.digest(_master_key(settings), purpose.encode(), sha256)
+
+
+def has_key(settings: Settings) -> bool:
+    """Tell whether there is a key, or the next use would make one."""
+    return bool(settings.governance.key.get_secret_value()) or _key_file(settings).exists()
+
+
+def key_folder(settings: Settings) -> Path:
+    """Give the folder of what is the owner's alone.
+
+    Raises:
+        ConfigError: it lies below the lake.
+    """
+    folder = (settings.data_path / "keys").resolve()
+    root = Path(settings.lake_root).resolve()
+    if "://" not in settings.lake_root and root in folder.parents:
+        raise ConfigError(f"the folder of the keys, {folder}, lies below the lake {root}: who may write there could "
+                          "read the lake's key. Set lake.root (SHOPLAKE_LAKE__ROOT) to a folder of its own")
+    return folder
+
+
+def write_private(file: Path, content: bytes, *, replace: bool) -> None:
+    """Write a file that only its owner may read, whole or not at all; without `replace` one that is there stays."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # its mode is 0600
+    try:
+        with os.fdopen(descriptor, "wb") as made:
+            made.write(content)
+            made.flush()
+            os.fsync(made.fileno())
+        if replace:
+            os.replace(name, file)
+        else:
+            with suppress(FileExistsError):  # another process was first
+                os.link(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _key_file(settings: Settings) -> Path:
+    return key_folder(settings) / "governance.key"
+
+
+def _master_key(settings: Settings) -> bytes:
+    if text := settings.governance.key.get_secret_value():
+        return _parse(text, VARIABLE)
+    file = _key_file(settings)
+    if not file.exists():
+        if settings.profile != "local":
+            raise ConfigError(f"the profile {settings.profile} needs the lake's key in {VARIABLE}, from its secret "
+                              f"store. Make one, once: python -c \"import secrets; "
+                              f"print(secrets.token_hex({KEY_BYTES}))\"")
+        write_private(file, secrets.token_hex(KEY_BYTES).encode(), replace=False)
+    if file.stat().st_mode & _OTHERS:
+        raise ConfigError(f"others than its owner may read {file}, which is a secret. Run: chmod 600 {file}")
+    return _parse(file.read_text(errors="replace"), str(file))
+
+
+def _parse(text: str, where: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ConfigError(f"{where} is no key: {2 * KEY_BYTES} hexadecimal digits are needed. Put back the one that "
+                          "the lake was begun with: another one does not fit what that one wrote")
+    return key

@@ -1,0 +1,292 @@
+"""ops.audit: what is recorded, and that nobody without the lake's key can change what was."""
+
+import json
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from audit_log import Lines, read_lines
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from shoplake.contract.render import arrow_schema
+from shoplake.contract.tables import AUDIT
+from shoplake.errors import AuditError, ConfigError
+from shoplake.governance import audit
+from shoplake.governance.audit import audited, check_end, record, set_aside, verify
+from shoplake.governance.audit_lines import NO_LINE, Act, make_lines
+from shoplake.lake.addresses import Lake, locate_lake
+from shoplake.settings import Settings, load_settings
+
+USER = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def log(lake: Lake, settings: Settings) -> Lines:
+    """A log of eight lines, the first of which tells of the settings."""
+    record([Act("query", "a" * 64, {"tables": ["gold.daily_sales"]})], lake, settings)
+    record([Act("publish", "gold.daily_sales"), Act("export", "silver.events", {"version": 3})], lake, settings)
+    with audited(lake, settings, "replay", "events", {"reasons": ["price_valid"]}):
+        pass
+    record([Act("promote", "xgboost"), Act("rebuild", "silver.events")], lake, settings)
+    return read_lines(lake)
+
+
+def rewrite(lake: Lake, lines: Lines, schema: pa.Schema | None = None) -> None:
+    """Write other lines in the place of the table's, as one who can write to the lake may: the transaction stays."""
+    rows = pa.Table.from_pylist(lines, schema=schema or arrow_schema(AUDIT))
+    write_deltalake(lake.table(AUDIT), rows, mode="overwrite", schema_mode="overwrite")
+
+
+def find_bookmark(data_dir: Path) -> Path:
+    (found,) = (data_dir / "keys").glob("audit-*.json")
+    return found
+
+
+def test_each_act_is_a_line_that_follows_from_the_one_before(lake: Lake, settings: Settings, log: Lines) -> None:
+    assert [(line["action"], line["outcome"]) for line in log] == [
+        ("configuration", "done"), ("query", "done"), ("publish", "done"), ("export", "done"), ("replay", "begun"),
+        ("replay", "done"), ("promote", "done"), ("rebuild", "done")]
+    assert [line["sequence"] for line in log] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert {line["actor"] for line in log} == {USER}
+    found = verify(lake, settings)
+    assert (found.wrong, str(found.end)) == ((), f"8:{log[-1]['digest']}")
+    check_end(lake, settings)
+
+
+def other(name: str, value: Any) -> Callable[[Lines], Lines]:
+    return lambda lines: [*lines[:3], {**lines[3], name: value(lines[3][name])}, *lines[4:]]
+
+
+def forge(lines: Lines) -> Lines:
+    """Bind all lines anew, with a key of one's own."""
+    acts = [Act(line["action"], line["subject"], json.loads(line["details"]), line["outcome"], line["recorded_at"])
+            for line in lines]
+    return make_lines(acts, NO_LINE, USER, b"k" * 32)
+
+
+TAMPERED: dict[str, Callable[[Lines], Lines]] = {
+    "another number": other("sequence", lambda number: number + 20),
+    "a number below 1": other("sequence", lambda number: -number),
+    "no number": other("sequence", lambda _: None),
+    "an earlier time": other("recorded_at", lambda at: at - timedelta(microseconds=1)),
+    "no time": other("recorded_at", lambda _: None),
+    "another person": other("actor", lambda _: "eve"),
+    "another action": other("action", lambda _: "query"),
+    "another subject": other("subject", lambda _: "gold.daily_sales"),
+    "another outcome": other("outcome", lambda _: "failed"),
+    "other details": other("details", lambda text: text.replace("3", "2")),
+    "another link": other("previous_digest", lambda digest: digest[::-1]),
+    "another digest": other("digest", lambda digest: digest[::-1]),
+    "a digest that is none": other("digest", lambda _: "é"),
+    "no digest": other("digest", lambda _: None),
+    "a digest without the key": other("digest", lambda digest: sha256(digest.encode()).hexdigest()),
+    "the first line gone": lambda lines: lines[1:],
+    "one in the middle gone": lambda lines: [*lines[:3], *lines[4:]],
+    "one gone, the others counted anew": lambda lines: [
+        *lines[:3], *({**line, "sequence": line["sequence"] - 1} for line in lines[4:])],
+    "the last line gone": lambda lines: lines[:-1],
+    "the last two gone": lambda lines: lines[:-2],
+    "all lines gone": lambda lines: [],
+    "a line twice": lambda lines: [*lines[:3], lines[2], *lines[3:]],
+    "two lines changed about": lambda lines: [
+        *lines[:3], {**lines[4], "sequence": 4}, {**lines[3], "sequence": 5}, *lines[5:]],
+    "a line put in": lambda lines: [*lines, {**lines[-1], "sequence": 9, "previous_digest": lines[-1]["digest"]}],
+    "a line put in before the first": lambda lines: [{**lines[0], "sequence": 0}, *lines],
+    "an older line put in": lambda lines: [*lines[:3], {**lines[1], "sequence": 4}, *lines[4:]],
+    "all bound anew without the key": forge,
+    "all but the last bound anew": lambda lines: [*forge(lines[:-1]), lines[-1]],
+}
+NULLS = pa.schema([field.with_nullable(True) for field in arrow_schema(AUDIT)])
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_a_changed_log_is_found(lake: Lake, settings: Settings, log: Lines, kind: str) -> None:
+    rewrite(lake, TAMPERED[kind](log), NULLS)
+    found = verify(lake, settings).wrong
+    assert found, kind
+    assert not any("columns" in finding for finding in found)
+
+
+def test_lines_written_again_as_they_were_are_no_change(lake: Lake, settings: Settings, log: Lines) -> None:
+    rewrite(lake, log[::-1])
+    DeltaTable(lake.table(AUDIT)).optimize.compact()
+    assert verify(lake, settings).wrong == ()
+
+
+@pytest.mark.parametrize("change", ["a column less", "a column more", "another type"])
+def test_another_schema_is_found(lake: Lake, settings: Settings, log: Lines, change: str) -> None:
+    schema = arrow_schema(AUDIT)
+    if change == "a column less":
+        rewrite(lake, [{name: value for name, value in line.items() if name != "actor"} for line in log],
+                schema.remove(schema.get_field_index("actor")))
+    elif change == "a column more":
+        rewrite(lake, [{**line, "note": ""} for line in log], schema.append(pa.field("note", pa.string())))
+    else:
+        rewrite(lake, [{**line, "sequence": str(line["sequence"])} for line in log],
+                schema.set(0, pa.field("sequence", pa.string())))
+    (finding,) = verify(lake, settings).wrong
+    assert "has the columns" in finding
+
+
+def cut(lake: Lake, lines: Lines, transactions: list[Transaction] | None = None) -> None:
+    """Make another log as a writer would have left it, transaction and all."""
+    shutil.rmtree(lake.table(AUDIT))
+    told = [Transaction("audit", len(lines))] if transactions is None else transactions
+    write_deltalake(lake.table(AUDIT), pa.Table.from_pylist(lines, schema=arrow_schema(AUDIT)),
+                    commit_properties=CommitProperties(app_transactions=told))
+
+
+ENDS: dict[str, Callable[[Lake, Lines, Path], object]] = {
+    "the log gone": lambda lake, log, _: shutil.rmtree(lake.table(AUDIT)),
+    "the log cut": lambda lake, log, _: cut(lake, log[:6]),
+    "the log empty": lambda lake, log, _: cut(lake, []),
+    "its transaction gone": lambda lake, log, _: cut(lake, log, []),
+    "the bookmark gone": lambda lake, log, data: find_bookmark(data).unlink(),
+    "the bookmark no JSON": lambda lake, log, data: find_bookmark(data).write_text("{"),
+    "the bookmark and the key gone": lambda lake, log, data: shutil.rmtree(data / "keys"),
+    "the key gone": lambda lake, log, data: (data / "keys" / "governance.key").unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
+def test_an_end_that_is_not_the_one_that_was_written_stops_every_writer(
+    lake: Lake, settings: Settings, log: Lines, kind: str, data_dir: Path,
+) -> None:
+    ENDS[kind](lake, log, data_dir)
+    for _ in range(2):  # and no first try heals it for the second
+        with pytest.raises(AuditError, match=r"verify_audit\.py"):
+            record([Act("query", "x")], lake, settings)
+        with pytest.raises(AuditError), audited(lake, settings, "promote", "m"):
+            raise AssertionError("the act was done, and could not be recorded")
+        with pytest.raises(AuditError):
+            check_end(lake, settings)
+    if "key" not in kind:
+        assert verify(lake, settings).wrong
+
+
+def test_a_lake_made_anew_has_a_new_log_that_tells_of_the_old_one(lake: Lake, settings: Settings, log: Lines) -> None:
+    shutil.rmtree(lake.root)
+    record([Act("query", "x")], lake, settings)
+    assert [(line["action"], line["details"]) for line in read_lines(lake)[:1]] == [
+        ("new_lake", json.dumps({"lost": f"8:{log[-1]['digest']}"}))]
+    assert verify(lake, settings).wrong == ()
+
+
+def test_another_key_verifies_nothing(
+    lake: Lake, settings: Settings, log: Lines, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", "ab" * 32)
+    assert len(verify(lake, load_settings()).wrong) == len(log)
+
+
+@pytest.mark.parametrize("moment", ["before the lines", "after the lines", "after all"])
+def test_a_writer_that_dies_leaves_a_log_that_goes_on(
+    lake: Lake, settings: Settings, log: Lines, moment: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def keep_and_die(*given: Any) -> None:
+        calls.append(given)
+        if moment == "after the lines" and len(calls) == 2:
+            raise KeyboardInterrupt
+        keep(*given)
+        if moment == "before the lines" or len(calls) == 2:
+            raise KeyboardInterrupt
+
+    keep = audit._keep_bookmark
+    monkeypatch.setattr(audit, "_keep_bookmark", keep_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        record([Act("rebuild", "silver.events")], lake, settings)
+    monkeypatch.setattr(audit, "_keep_bookmark", keep)
+    written = len(log) + (moment != "before the lines")
+    assert (verify(lake, settings).wrong, len(read_lines(lake))) == ((), written)
+    record([Act("reset", "stream")], lake, settings)
+    found = verify(lake, settings)
+    assert (found.wrong, found.end.sequence) == ((), written + 1)
+
+
+def test_lines_of_a_dead_writer_cannot_be_taken_away_again(
+    lake: Lake, settings: Settings, log: Lines, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep, calls = audit._keep_bookmark, count()
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "_keep_bookmark", lambda *given: keep(*given) if next(calls) == 0 else None)
+        record([Act("promote", "m")], lake, settings)  # the bookmark tells only that it was begun
+    check_end(lake, settings)
+    rewrite(lake, log)
+    assert verify(lake, settings).wrong
+
+
+def test_a_log_set_aside_is_kept_and_the_next_one_says_why(
+    lake: Lake, settings: Settings, log: Lines, data_dir: Path,
+) -> None:
+    find_bookmark(data_dir).unlink()
+    moved = set_aside(lake, settings, "disk restored from a backup")
+    assert moved
+    assert DeltaTable(str(moved)).to_pyarrow_table().num_rows == len(log)
+    lines = read_lines(lake)
+    assert [line["action"] for line in lines] == ["configuration", "set_aside"]
+    assert json.loads(lines[1]["details"]) == {"moved_to": moved.name, "reason": "disk restored from a backup"}
+    assert verify(lake, settings).wrong == ()
+
+
+def test_a_failure_is_told_without_its_words(lake: Lake, settings: Settings) -> None:
+    with pytest.raises(ValueError, match="hush"), audited(lake, settings, "promote", "m"):
+        raise ValueError("hush")
+    lines = read_lines(lake)
+    assert [line["outcome"] for line in lines] == ["done", "begun", "failed"]
+    assert json.loads(lines[-1]["details"]) == {"error": "ValueError"}
+
+
+def test_a_changed_setting_is_a_line_once(
+    lake: Lake, settings: Settings, data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record([Act("query", "x")], lake, settings)
+    monkeypatch.setenv("SHOPLAKE_QUALITY__LATE_AFTER", "11")
+    monkeypatch.setenv("SHOPLAKE_AIRFLOW__WEBHOOK_URL", "https://hook.test/token")
+    changed = load_settings()
+    for _ in range(2):
+        record([Act("query", "x")], lake, changed)
+    lines = read_lines(lake)
+    assert [line["action"] for line in lines] == ["configuration", "query", "configuration", "query", "query"]
+    assert json.loads(lines[2]["details"]) == {"sections": ["airflow", "quality"]}  # of a secret only that it is there
+    assert not re.search("token", json.dumps(lines, default=str) + find_bookmark(data_dir).read_text())
+
+
+def test_the_key_is_the_owners_alone_and_outside_of_the_lake(
+    lake: Lake, settings: Settings, log: Lines, data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keys = data_dir / "keys"
+    assert keys.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in keys.iterdir()} == {0o600}
+    os.chmod(keys / "governance.key", 0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        record([Act("query", "x")], lake, settings)
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", str(data_dir))
+    inside = load_settings()
+    with pytest.raises(ConfigError, match="lies below the lake"):
+        record([Act("query", "x")], locate_lake(inside), inside)
+
+
+@pytest.mark.parametrize("text", ["abc", "g" * 64, "ab" * 31])
+def test_a_key_that_is_none_is_refused(lake: Lake, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", text)
+    with pytest.raises(ConfigError, match="64 hexadecimal digits") as raised:
+        record([Act("query", "x")], lake, load_settings())
+    assert text not in str(raised.value)
+
+
+def test_a_lake_in_a_bucket_has_no_such_log(settings: Settings) -> None:
+    bucket = Lake("gs://shop/lake")
+    record([Act("query", "x")], bucket, settings)  # Google's own logs tell
+    with pytest.raises(ConfigError, match="Cloud Audit Logs"):
+        verify(bucket, settings)
