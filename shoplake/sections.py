@@ -91,6 +91,7 @@ class QualitySettings(_Section):
 
 
 class GovernanceSettings(_Section):
+    role: Annotated[str, Field(min_length=1)]
     key: SecretStr = SecretStr("")
 
 

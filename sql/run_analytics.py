@@ -46,6 +46,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=_positive, metavar="N",
                         help=f"rows to print (default: {TABLE_ROWS} for tables, else warehouse.max_rows)")
     parser.add_argument("--explain", action="store_true", help="print the text that would run; run nothing")
+    parser.add_argument("--role", metavar="NAME", default="",
+                        help="see what this role of configs/roles.yaml sees (default: governance.role)")
     parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
     arguments = parser.parse_args(argv)
     if arguments.format == "csv" and not (arguments.query or arguments.sql) and not arguments.explain:
@@ -68,7 +70,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from shoplake.warehouse import open_warehouse
 
     most = min(arguments.limit or settings.warehouse.max_rows, settings.warehouse.max_rows)
-    with open_warehouse(settings) as warehouse:
+    with open_warehouse(settings, arguments.role) as warehouse:
         questions = _find_questions(arguments, warehouse)
         if arguments.explain:
             texts = {query.name: warehouse.explain(query.sql, values) for query, values in questions}

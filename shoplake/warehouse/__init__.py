@@ -1,24 +1,39 @@
 """The warehouse: where the served tables are asked questions, in one dialect."""
 
+from shoplake.errors import ConfigError
 from shoplake.settings import Settings
 from shoplake.warehouse.protocol import Warehouse
 
 __all__ = ["Warehouse", "open_warehouse"]
 
 
-def open_warehouse(settings: Settings) -> Warehouse:
+def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
     """Open the warehouse that the profile names; what the embedded one is asked stands in ops.audit.
 
+    Args:
+        role: what of the tables is seen, of configs/roles.yaml (default: governance.role).
+
     Raises:
-        ConfigError: the profile's warehouse is BigQuery, and this machine has no Google credentials.
+        AuditError: ops.audit is not as it was written.
+        ConfigError: no such role; or the profile's warehouse is BigQuery, and this machine has no Google credentials.
     """
+    from shoplake.governance.roles import ADMIN, find_role
+
+    name = role or settings.governance.role
+    seen = find_role(name)
     if settings.warehouse.kind == "bigquery":
+        if name != ADMIN:
+            raise ConfigError(f"the role {name} is for the embedded warehouse: in BigQuery a person's rights are those "
+                              "of their Google account. Leave --role out, and set governance.role to admin")
         from shoplake.warehouse.bigquery import open_bigquery
 
         return open_bigquery(settings)
+    from shoplake.governance.keys import purpose_key
     from shoplake.lake.addresses import locate_lake
     from shoplake.warehouse.audited import AuditedWarehouse
     from shoplake.warehouse.duckdb import DuckDBWarehouse
 
     lake = locate_lake(settings)
-    return AuditedWarehouse(DuckDBWarehouse(lake, settings.warehouse.query_timeout), lake, settings)
+    salt = "" if name == ADMIN else purpose_key(settings, "mask").hex()
+    embedded = DuckDBWarehouse(lake, settings.warehouse.query_timeout, seen, salt)
+    return AuditedWarehouse(embedded, lake, settings, name) if lake.is_local else embedded

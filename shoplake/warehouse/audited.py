@@ -31,7 +31,7 @@ class AuditedWarehouse:
     so many a killed process may lose. Where they cannot be written the next one is refused.
     """
 
-    def __init__(self, warehouse: Warehouse, lake: Lake, settings: Settings) -> None:
+    def __init__(self, warehouse: Warehouse, lake: Lake, settings: Settings, role: str) -> None:
         """Take a warehouse, which this one closes.
 
         Raises:
@@ -41,6 +41,7 @@ class AuditedWarehouse:
         self._warehouse = warehouse
         self._lake = lake
         self._settings = settings
+        self._role = role
         self._key = purpose_key(settings, "audit")
         self._acts: list[Act] = []
         self._lock = Lock()
@@ -68,7 +69,7 @@ class AuditedWarehouse:
         """
         if self._is_refused or len(self._acts) >= _MOST:
             self._flush()
-        act = Act("query", keyed_digest(sql, self._key), {"tables": _tables(sql, parameters or {})})
+        act = Act("query", keyed_digest(sql, self._key), {"role": self._role, "tables": _tables(sql, parameters or {})})
         try:
             answer = self._warehouse.query(sql, parameters, limit)
         except BaseException as error:

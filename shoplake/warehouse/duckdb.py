@@ -7,6 +7,7 @@ blocks a writer, and a table that is not built yet is empty but typed.
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime
 from threading import Timer
 from typing import Self
@@ -14,8 +15,10 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
+from shoplake.contract.render import duckdb_columns
 from shoplake.contract.tables import Table, View, find_table
 from shoplake.errors import QueryRefusedError, WarehouseError
+from shoplake.governance.roles import SEES_ALL, Role, write_role_query
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import changed_at, table_exists
 from shoplake.lake.sql import connect_duckdb, select_nothing, select_table
@@ -25,17 +28,26 @@ from shoplake.warehouse.protocol import RELATIONS, Publication, find_relation
 
 LOG = logging.getLogger("shoplake.warehouse")
 _BATCH_ROWS = 10_000
+_WHOLE = "whole_"  # before the name of a relation as it is, where a role sees another one; no question can name it
 
 
 class DuckDBWarehouse:
     """A Warehouse over one lake on a local disk; nothing but the lake can be read, and nothing written."""
 
-    def __init__(self, lake: Lake, query_timeout: float) -> None:
-        """Open it; `query_timeout` is in seconds."""
+    def __init__(self, lake: Lake, query_timeout: float, role: Role = SEES_ALL, salt: str = "") -> None:
+        """Open it.
+
+        Args:
+            query_timeout: seconds.
+            role: what is seen of the tables; `salt` goes into its hashes.
+        """
+        self._role = role
+        self._salt = salt
         self._lake = lake
         self._timeout = query_timeout
         self._connection = connect_duckdb(lake)
-        for statement in (*MACROS, "CREATE SCHEMA gold", "CREATE SCHEMA silver", "CREATE SCHEMA ops"):
+        for statement in (*MACROS, "CREATE SCHEMA gold", "CREATE SCHEMA silver", "CREATE SCHEMA ops",
+                          *(f"CREATE SCHEMA {_WHOLE}{layer}" for layer in ("gold", "silver", "ops"))):
             self._connection.execute(statement)
 
     def __enter__(self) -> Self:
@@ -92,9 +104,22 @@ class DuckDBWarehouse:
             if isinstance(relation, View):
                 for table in relation.reads:
                     self._create_view(table, select_table(self._connection, self._lake, find_table(table)))
-                self._create_view(name, write_duckdb(_read_view(relation)))
+                select = write_duckdb(_read_view(relation))
             else:
-                self._create_view(name, select_table(self._connection, self._lake, relation))
+                select = select_table(self._connection, self._lake, relation)
+            if self._role.sees_all(relation):
+                self._create_view(name, select)
+            else:
+                self._create_view(f"{_WHOLE}{name}", select)
+                self._create_view(name, self._write_shown(relation))
+
+    def _write_shown(self, relation: Table | View) -> str:
+        whole = f"{_WHOLE}{relation.name}"
+        text = write_role_query(relation, self._role, whole, self._salt)
+        shown = write_duckdb(read_query(text, {}, [replace(relation, name=whole)]))
+        types = duckdb_columns(relation.columns)
+        columns = ", ".join(f'CAST("{name}" AS {type_}) AS "{name}"' for name, type_ in types.items())
+        return f"SELECT {columns} FROM ({shown})"  # noqa: S608 - of the contract and of configs/roles.yaml
 
     def _create_view(self, name: str, select: str) -> None:
         try:

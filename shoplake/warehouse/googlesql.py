@@ -44,7 +44,7 @@ _FUNCTIONS: tuple[type[exp.Expr], ...] = (
     exp.Rank, exp.DenseRank, exp.Ntile, exp.PercentRank, exp.CumeDist, exp.Lag, exp.Lead, exp.FirstValue,
     exp.LastValue, exp.CurrentDate, exp.Date, exp.DateAdd, exp.DateSub, exp.DateDiff, exp.DateTrunc, exp.WeekStart,
     exp.Extract, exp.GenerateDateArray, exp.TimestampTrunc, exp.Concat, exp.Length,
-    exp.StartsWith, exp.EndsWith,
+    exp.StartsWith, exp.EndsWith, exp.Right, exp.SHA2Digest, exp.LowerHex,
 )
 ALLOWED = frozenset((*_STRUCTURE, *_OPERATORS, *_FUNCTIONS))
 # Arguments that are no nodes of their own, and switch a node to something that is not proven.
@@ -172,6 +172,8 @@ def _check_construct(node: exp.Expr) -> None:
         raise _unproven("LIKE with an escape", node, "write STARTS_WITH or ENDS_WITH")
     elif isinstance(node, exp.Date) and node.args.get("zone"):
         raise _unproven("DATE in a time zone", node, "times are UTC; event_date is the shop's day")
+    elif isinstance(node, exp.SHA2Digest) and node.text("length") != "256":
+        raise _unproven(f"SHA{node.text('length')}", node, "write TO_HEX(SHA256(…))")
     elif isinstance(node, exp.CurrentDate) and node.this:
         raise _unproven("CURRENT_DATE in a time zone", node, "pass the day as a parameter")
 
