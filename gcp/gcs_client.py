@@ -147,10 +147,12 @@ def export(arguments: argparse.Namespace, settings: Settings, lake: "Lake") -> t
     if arguments.at and arguments.at.tzinfo is None:
         raise ConfigError(f"--at {arguments.at.isoformat()} has no offset; write it like 2026-10-13T12:00:00+00:00")
     version = find_version(lake, table, arguments.version, arguments.at)
-    with (audited(lake, settings, "export", table.name, {"version": version}),
+    days_told = [str(day) for day in (arguments.first, arguments.last) if day]
+    with (audited(lake, settings, "export", table.name, {
+              "version": version, "file": arguments.target, "days": days_told}) as told,
           tempfile.TemporaryDirectory(prefix="shoplake-") if is_remote else folder_beside(arguments.target) as folder):
         file = Path(folder) / "rows.parquet"
-        rows = export_days(lake, table, version, days, file)
+        rows = told["rows"] = export_days(lake, table, version, days, file)
         if is_remote:
             send(lake, file, arguments.target, NEW)
         else:

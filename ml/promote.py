@@ -67,10 +67,11 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         result = _act(registry, settings, flags)
     else:
         lake, action = locate_lake(settings), "rollback" if flags.rollback else "promote"
-        details = {"version": flags.version, "to": flags.to, "by": flags.by, "reason": flags.reason}
-        with (audited(lake, settings, action, flags.model, details),
+        details = {"to": flags.to, "by": flags.by, "reason": flags.reason}
+        with (audited(lake, settings, action, flags.model, details) as told,
               hold_lock(lake, MODELS_LOCK, settings.lake.lock_timeout)):
             result = _act(registry, settings, flags)
+            told["version"] = result["version"]
     print_result(result, "\n".join([result["message"], *(f"  {reason}" for reason in result["reasons"])]), flags.json)
     return EXIT_OK
 

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +21,12 @@ from shoplake.errors import ConfigError
 
 HOST = "127.0.0.1"
 _LAST_PORT = 65535
+
+
+def own_command() -> str:
+    """Name this process's program and its flags without their values, which may be somebody's data or secret."""
+    flags = [argument.split("=")[0] for argument in sys.argv[1:] if argument.startswith("--")]
+    return " ".join([Path(sys.argv[0]).name, *flags])[:200]
 
 
 @dataclass(frozen=True)

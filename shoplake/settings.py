@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shoplake.errors import ConfigError, SourceError
@@ -248,5 +248,13 @@ def _explain(error: ValidationError, sources: Sequence[Traversable]) -> str:
     for problem in error.errors(include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "settings"
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
-        lines.append(f"  {key} (or {variable}): {problem['msg']}; seen: {problem['input']!r}"[:300])
+        seen = "" if _may_be_secret(problem["loc"]) else f"; seen: {problem['input']!r}"
+        lines.append(f"  {key} (or {variable}): {problem['msg']}{seen}"[:300])
     return "\n".join(lines)
+
+
+def _may_be_secret(place: tuple[int | str, ...]) -> bool:
+    """Tell whether a wrong value stands in a section that has a secret: it may be that one, under a wrong name."""
+    section = Settings.model_fields.get(str(place[0])) if place else None
+    keys = getattr(section.annotation, "model_fields", {}) if section else {}
+    return any(key.annotation is SecretStr for key in keys.values())

@@ -13,10 +13,10 @@ Refused while the stream runs.
 
 import argparse
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, ConfigError, GateRefusedError
 from shoplake.logs import configure_logging
@@ -70,14 +70,16 @@ def repair(arguments: argparse.Namespace) -> int:
     lock = write_lock(table) if table else INGEST
     subject = arguments.table or ("topic" if arguments.topic else "checkpoint")
     # The log that cannot be read cannot tell of its own repair.
-    told = nullcontext() if table is AUDIT else audited(lake, settings, "repair", subject)
-    with told, hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
+    told: AbstractContextManager[dict[str, Any]] = (
+        nullcontext({}) if table is AUDIT else audited(lake, settings, "repair", subject))
+    with told as details, hold_lock(lake, STREAM, timeout=0), hold_lock(lake, lock, settings.lake.lock_timeout):
         if table:
             moved, said = repair_table(lake, table)
         elif arguments.topic:
             moved, said = repair_topic(lake, settings)
         else:
             moved, said = repair_checkpoint(lake)
+        details["moved"] = moved
     print_result({"moved": moved, "message": said}, "\n".join([*(f"moved to {place}" for place in moved), said]),
                  arguments.json)
     return EXIT_OK
@@ -141,10 +143,12 @@ def move_entry(lake: "Lake", table: "Table", log: Path, aside: Path) -> list[Pat
 
 def next_run(table: "Table") -> str | None:
     """Give the command that writes again what the newest commit of a table held; None if there is none."""
-    from shoplake.contract.tables import USERS_DIM
+    from shoplake.contract.tables import AUDIT, USERS_DIM
     from shoplake.lake.locks import INGEST
     from shoplake.lake.maintenance import write_lock
 
+    if table is AUDIT:
+        return "python utils/verify_audit.py"
     if write_lock(table) == INGEST:
         return "spark-submit spark/streaming_pipeline.py --drain, or the historical file's"
     if write_lock(table) == USERS_DIM.name:

@@ -10,7 +10,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -72,9 +72,10 @@ def replay(arguments: argparse.Namespace) -> int:
         print_result({"sent": 0}, f"Nothing was ingested yet in {lake.root}, so nothing is quarantined.",
                      arguments.json)
         return EXIT_OK
-    told = nullcontext() if arguments.dry_run else audited(lake, settings, "replay", settings.kafka.topic, {
-        "reasons": arguments.reasons, "limit": arguments.limit, "again": arguments.again})
-    with told, hold_lock(lake, LOCK, timeout=0):
+    asked = {"reasons": arguments.reasons, "limit": arguments.limit, "again": arguments.again}
+    told: AbstractContextManager[dict[str, Any]] = (
+        nullcontext({}) if arguments.dry_run else audited(lake, settings, "replay", settings.kafka.topic, asked))
+    with told as details, hold_lock(lake, LOCK, timeout=0):
         topic = look_up_topic(kafka, settings)
         # The ledger first: what it does not hold yet is in the topic's tail, what it holds is in bronze.
         tail = list(read_marks(settings, topic, ingested_until(lake, topic.id)))
@@ -87,6 +88,7 @@ def replay(arguments: argparse.Namespace) -> int:
                             break
             report = {"topic": topic.name, **asdict(quarantine.waiting), **deliveries.summary(),
                       "dry_run": arguments.dry_run}
+            details["acknowledged"] = report["acknowledged"]
     print_result(report, describe(report), arguments.json)
     deliveries.check()
     return EXIT_OK

@@ -3,8 +3,10 @@
 Keep the end that it prints where nobody who can write on this machine can write, and give it back with --expect: so
 even a machine that was put back whole to an earlier state is found.
 
-A log that is not as it was written is not written to any more, and what it would tell of is refused. Find out who could
-write to the lake; then --set-aside moves the log away, whole, and begins another one, whose first line says why.
+A log that does not end where it should is not written to any more, and what it would tell of is refused. After a look
+at who could write to the lake, or where it was put back from a backup, moved without its keys or deleted by hand,
+--set-aside moves the log away, whole, and begins another one, whose first line says why. An end that was printed before
+is not in the new log.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from shoplake.settings import PROFILES, load_settings
 MAX_SHOWN = 10_000
 MAX_REASON = 500
 FIRST_FINDINGS = 20
-_END = re.compile(r"\d{1,12}:[0-9a-f]{64}")
+_END = re.compile(r"0:|\d{1,12}:[0-9a-f]{64}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     flags = parser.parse_args(argv)
     if not 0 <= flags.last <= MAX_SHOWN:
         parser.error(f"argument --last: {flags.last}; allowed: 0 to {MAX_SHOWN:,}")
-    if flags.set_aside is not None and (flags.expect or not 1 <= len(flags.set_aside) <= MAX_REASON):
+    reason = flags.set_aside
+    if reason is not None and (flags.expect or not (1 <= len(reason) <= MAX_REASON and reason.isprintable())):
         parser.error(f"argument --set-aside: wants 1 to {MAX_REASON} characters that say why, and no --expect")
     return run_to_exit_code(lambda: run(flags))
 
@@ -52,7 +55,8 @@ def run(flags: argparse.Namespace) -> int:
     """Check the log, where what is wrong is an error; or set it aside."""
     settings = load_settings(flags.profile)
     configure_logging(settings.log_level)
-    from shoplake.governance.audit import read_last, set_aside, verify
+    from shoplake.governance.audit import set_aside, verify
+    from shoplake.governance.audit_lines import NO_LINE
     from shoplake.lake.addresses import locate_lake
 
     lake = locate_lake(settings)
@@ -62,14 +66,13 @@ def run(flags: argparse.Namespace) -> int:
                      f"The log is in {moved} now, and another one has begun." if moved else
                      "There was no log; one has begun.", flags.json)
         return EXIT_OK
-    found = verify(lake, settings)
+    found = verify(lake, settings, flags.last)
     wrong = list(found.wrong)
-    if flags.expect and flags.expect not in map(str, found.ends):
+    if flags.expect and flags.expect not in map(str, [NO_LINE, *found.ends]):
         wrong.append(f"line {flags.expect.split(':')[0]} is not the one that was printed earlier")
-    lines = read_last(lake, flags.last)
     result = {"end": str(found.end), "lines": len(found.ends), "findings": wrong,
               "last": [{**line, "recorded_at": line["recorded_at"] and line["recorded_at"].isoformat()}
-                       for line in lines]}
+                       for line in found.last]}
     print_result(result, describe(result), flags.json)
     if wrong:
         raise AuditError(f"ops.audit in {lake.root} is not as it was written, at {len(wrong):,} places. Keep a copy of "

@@ -179,14 +179,14 @@ AUDIT = Table(
      Column("recorded_at", "TIMESTAMP", "When it happened, UTC"),
      Column("actor", "STRING", "Who: the operating system's user", privacy="personal"),
      Column("action", "STRING", "query, publish, promote, rollback, replay, rebuild, repair, reset, export, "
-            "configuration, set_aside or new_lake"),
+            "configuration or set_aside"),
      Column("subject", "STRING", "What with: a table, a model, the keyed digest of a query's text, the profile"),
      Column("outcome", "STRING", "begun, done or failed"),
      Column("details", "STRING", "More of it, as a JSON object; never a value of the data"),
      Column("previous_digest", "STRING", "digest of the line before; empty in the first"),
      Column("digest", "STRING", "HMAC-SHA256 (hex) of all other columns, with a key made from the lake's")),
     writer="sql/run_analytics.py",
-    inputs=("what people and programs do; every other program that asks the warehouse or changes the lake writes too",),
+    inputs=("what people and programs ask and do (docs/security_model.md); several commands write",),
     readers=("utils/verify_audit.py",),
 )
 

@@ -55,7 +55,7 @@ def make_lines(acts: Sequence[Act], after: End, actor: str, key: bytes) -> list[
     for act in acts:
         row = {"sequence": end.sequence + 1, "recorded_at": act.at, "actor": actor, "action": act.action,
                "subject": act.subject, "outcome": act.outcome,
-               "details": json.dumps(act.details, sort_keys=True, ensure_ascii=False), "previous_digest": end.digest}
+               "details": json.dumps(act.details, sort_keys=True, default=str), "previous_digest": end.digest}
         end = End(end.sequence + 1, _digest(row, key))
         rows.append({**row, "digest": end.digest})
     return rows
@@ -68,7 +68,7 @@ def check_lines(rows: Iterable[Mapping[str, Any]], key: bytes, ends: list[End]) 
         ends: gets the end of each line.
     """
     for expected, row in enumerate(rows, start=1):
-        before = ends[-1].digest if ends else ""
+        before = last_end(ends).digest
         where = f"line {row['sequence']}"
         if row["sequence"] != expected:
             yield f"{where} stands where line {expected} belongs"
@@ -79,7 +79,17 @@ def check_lines(rows: Iterable[Mapping[str, Any]], key: bytes, ends: list[End]) 
         ends.append(End(expected, str(row["digest"])))
 
 
+def last_end(ends: Sequence[End]) -> End:
+    """Give the last one."""
+    return ends[-1] if ends else NO_LINE
+
+
+def keyed_digest(text: str, key: bytes) -> str:
+    """Give a text's HMAC-SHA256: unlike its SHA-256, nobody without the key can try which short text it is of."""
+    return hmac.new(key, text.encode(errors="surrogatepass"), sha256).hexdigest()
+
+
 def _digest(row: Mapping[str, Any], key: bytes) -> str:
     told = {name: row[name].astimezone(UTC).isoformat() if isinstance(row[name], datetime) else row[name]
             for name in _SIGNED}
-    return hmac.new(key, json.dumps(told, sort_keys=True, ensure_ascii=False).encode(), sha256).hexdigest()
+    return keyed_digest(json.dumps(told, sort_keys=True), key)

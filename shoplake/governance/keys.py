@@ -17,20 +17,23 @@ from shoplake.settings import Settings
 
 KEY_BYTES = 32
 VARIABLE = "SHOPLAKE_GOVERNANCE__KEY"
+BOOKMARK = "audit-*.json"  # the names of files that say where a log ends which was written with the key
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def purpose_key(settings: Settings, purpose: str) -> bytes:
     """Give the 32 bytes of a key for one purpose: of the setting, or of the data folder's key, made at its first use.
 
     Raises:
-        ConfigError: the setting is no key; there is none, and the profile is not local; others may read its file.
+        ConfigError: the setting is no key; there is none, and the profile is not local, or something was written with
+            one that is gone; others may read its file.
     """
     return hmac.digest(_master_key(settings), purpose.encode(), sha256)
 
 
 def has_key(settings: Settings) -> bool:
-    """Tell whether there is a key, or the next use would make one."""
+    """Tell whether there is a key already."""
     return bool(settings.governance.key.get_secret_value()) or _key_file(settings).exists()
 
 
@@ -38,13 +41,15 @@ def key_folder(settings: Settings) -> Path:
     """Give the folder of what is the owner's alone.
 
     Raises:
-        ConfigError: it lies below the lake.
+        ConfigError: it lies below the lake, or others may write there.
     """
     folder = (settings.data_path / "keys").resolve()
     root = Path(settings.lake_root).resolve()
-    if "://" not in settings.lake_root and root in folder.parents:
+    if "://" not in settings.lake_root and root in (folder, *folder.parents):
         raise ConfigError(f"the folder of the keys, {folder}, lies below the lake {root}: who may write there could "
                           "read the lake's key. Set lake.root (SHOPLAKE_LAKE__ROOT) to a folder of its own")
+    if folder.exists() and folder.stat().st_mode & _OTHERS_WRITE:
+        raise ConfigError(f"others than its owner may write to {folder}, where secrets lie. Run: chmod 700 {folder}")
     return folder
 
 
@@ -79,6 +84,9 @@ def _master_key(settings: Settings) -> bytes:
             raise ConfigError(f"the profile {settings.profile} needs the lake's key in {VARIABLE}, from its secret "
                               f"store. Make one, once: python -c \"import secrets; "
                               f"print(secrets.token_hex({KEY_BYTES}))\"")
+        if any(file.parent.glob(BOOKMARK)):
+            raise ConfigError(f"{file} is gone, and a log was written with it. Put it back; if it is lost, go on with: "
+                              "python utils/verify_audit.py --set-aside 'the key is lost'")
         write_private(file, secrets.token_hex(KEY_BYTES).encode(), replace=False)
     if file.stat().st_mode & _OTHERS:
         raise ConfigError(f"others than its owner may read {file}, which is a secret. Run: chmod 600 {file}")

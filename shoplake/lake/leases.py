@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -21,6 +20,7 @@ from typing import Any
 from shoplake.errors import LockError, ShoplakeError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import NEW, StoredObject, delete_object, read_object, write_object
+from shoplake.processes import own_command
 
 LOG = logging.getLogger("shoplake.leases")
 _POLL_SECONDS = 0.5
@@ -102,7 +102,7 @@ class Lease:
     def _write(self, replaces: int) -> StoredObject | None:
         now = datetime.now(UTC)
         content = json.dumps({
-            "token": self._token, "host": socket.gethostname(), "pid": os.getpid(), "command": " ".join(sys.argv)[:200],
+            "token": self._token, "host": socket.gethostname(), "pid": os.getpid(), "command": own_command(),
             "since": self._since.isoformat(timespec="seconds"), "lease": self._lake.lease,
             "expires_at": (now + timedelta(seconds=self._lake.lease)).isoformat(timespec="seconds"),
             "is_ready": self._is_ready,

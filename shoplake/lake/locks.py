@@ -6,7 +6,6 @@ On a local disk the operating system holds a lock, and frees it when the process
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from shoplake.errors import ConfigError, LockError
 from shoplake.lake.addresses import Lake
+from shoplake.processes import own_command
 
 INGEST = "ingest"  # bronze, silver, windows and ledger together
 STREAM = "checkpoint-events"  # held for the life of the stream's driver
@@ -65,13 +65,13 @@ def hold_lock(lake: Lake, name: str, timeout: float) -> Iterator[HeldLock]:
 
 class _HeldFile:
     def __init__(self, path: Path) -> None:
-        self._path = _holder_path(path)
+        self._path = path
 
     def check(self) -> None:
         """Do nothing: the operating system takes no lock away."""
 
     def announce_ready(self) -> None:
-        self._path.write_text(json.dumps({**json.loads(self._path.read_text()), "is_ready": True}))
+        _write_holder(self._path, {**json.loads(_holder_path(self._path).read_text()), "is_ready": True})
 
 
 @contextmanager
@@ -90,10 +90,10 @@ def _hold_file(lake: Lake, name: str, timeout: float) -> Iterator[HeldLock]:
     except Timeout as error:
         raise _refused(lake, name, _holder(path), timeout) from error
     try:
-        _holder_path(path).write_text(json.dumps({
-            "pid": os.getpid(), "process_created": psutil.Process().create_time(), "command": " ".join(sys.argv)[:200],
+        _write_holder(path, {
+            "pid": os.getpid(), "process_created": psutil.Process().create_time(), "command": own_command(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"), "is_ready": False,
-        }))
+        })
         yield _HeldFile(path)
     finally:
         _holder_path(path).unlink(missing_ok=True)
@@ -128,6 +128,15 @@ def _refused(lake: Lake, name: str, holder: str, timeout: float) -> LockError:
     dead = "" if lake.is_local else f" If it is dead, the lock runs out within {lake.lease:g} s (lake.lease)."
     return LockError(
         f"the lock {name!r} of {lake.root} is held by {holder}{waited}. Wait for it to end, or stop it.{dead}")
+
+
+def _write_holder(path: Path, holder: dict[str, Any]) -> None:
+    # Never through a link that somebody left in its place, and never half.
+    unfinished = _holder_path(path).with_suffix(f".{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    with unfinished.open("x") as file:
+        json.dump(holder, file)
+    os.replace(unfinished, _holder_path(path))
 
 
 def _holder_path(path: Path) -> Path:

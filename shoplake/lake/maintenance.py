@@ -125,6 +125,8 @@ def _rewrite(lake: Lake, table: Table, days: list[date | None], lock: HeldLock) 
 def _vacuum(lake: Lake, table: Table, retention_hours: int, lock: HeldLock) -> int:
     keep = _versions_to_keep(lake) if table is LEDGER else []
     lock.check()
+    if lake.is_local:
+        _refuse_links(Path(lake.table(table)))
     with delta_errors(lake):
         delta = open_table(lake, table)
         # Files that no log names, left by a killed writer, go too once they are older than the retention.
@@ -137,6 +139,14 @@ def _vacuum(lake: Lake, table: Table, retention_hours: int, lock: HeldLock) -> i
     if lake.is_local:
         _remove_empty_folders(Path(lake.table(table)))
     return len(useless)
+
+
+def _refuse_links(folder: Path) -> None:
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if (link := Path(path) / name).is_symlink():  # what lies behind it would count as files that no log names
+                raise StorageError(f"{link} is a link to {link.resolve()}, and a table has none: nothing was deleted. "
+                                   "Remove the link")
 
 
 def _remove_empty_folders(folder: Path) -> None:

@@ -8,7 +8,7 @@ __all__ = ["Warehouse", "open_warehouse"]
 
 
 def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
-    """Open the warehouse that the profile names; what the embedded one is asked stands in ops.audit.
+    """Open the warehouse that the profile names; what it is asked stands in ops.audit.
 
     Args:
         role: what of the tables is seen, of configs/roles.yaml (default: governance.role).
@@ -17,23 +17,26 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
         AuditError: ops.audit is not as it was written.
         ConfigError: no such role; or the profile's warehouse is BigQuery, and this machine has no Google credentials.
     """
+    from shoplake.governance.audit import check_end
+    from shoplake.governance.keys import purpose_key
     from shoplake.governance.roles import ADMIN, find_role
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.warehouse.audited import AuditedWarehouse
 
-    name = role or settings.governance.role
+    name, lake = role or settings.governance.role, locate_lake(settings)
     seen = find_role(name)
+    check_end(lake, settings)  # before a key is used, and perhaps made
+    warehouse: Warehouse
     if settings.warehouse.kind == "bigquery":
         if name != ADMIN:
             raise ConfigError(f"the role {name} is for the embedded warehouse: in BigQuery a person's rights are those "
                               "of their Google account. Leave --role out, and set governance.role to admin")
         from shoplake.warehouse.bigquery import open_bigquery
 
-        return open_bigquery(settings)
-    from shoplake.governance.keys import purpose_key
-    from shoplake.lake.addresses import locate_lake
-    from shoplake.warehouse.audited import AuditedWarehouse
-    from shoplake.warehouse.duckdb import DuckDBWarehouse
+        warehouse = open_bigquery(settings)
+    else:
+        from shoplake.warehouse.duckdb import DuckDBWarehouse
 
-    lake = locate_lake(settings)
-    salt = "" if name == ADMIN else purpose_key(settings, "mask").hex()
-    embedded = DuckDBWarehouse(lake, settings.warehouse.query_timeout, seen, salt)
-    return AuditedWarehouse(embedded, lake, settings, name) if lake.is_local else embedded
+        salt = "" if name == ADMIN else purpose_key(settings, "mask").hex()
+        warehouse = DuckDBWarehouse(lake, settings.warehouse.query_timeout, seen, salt)
+    return AuditedWarehouse(warehouse, lake, settings, name) if lake.is_local else warehouse

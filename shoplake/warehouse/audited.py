@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from threading import Lock, Timer
@@ -11,8 +12,8 @@ import pyarrow as pa
 
 from shoplake.contract.tables import Table, View
 from shoplake.errors import QueryRefusedError, ShoplakeError
-from shoplake.governance.audit import audited, check_end, fail, keyed_digest, record
-from shoplake.governance.audit_lines import Act
+from shoplake.governance.audit import audited, fail, record
+from shoplake.governance.audit_lines import Act, keyed_digest
 from shoplake.governance.keys import purpose_key
 from shoplake.lake.addresses import Lake
 from shoplake.settings import Settings
@@ -27,26 +28,22 @@ _FLUSH_SECONDS, _MOST = 5, 500
 class AuditedWarehouse:
     """The same answers as the warehouse gives, to questions that are told of.
 
-    A question's text goes to the log by its keyed digest, its values never. Questions are written together, within 5 s:
-    so many a killed process may lose. Where they cannot be written the next one is refused.
+    A question's text goes to the log by its keyed digest, its values never. The first question is written before it is
+    answered, and so is one that comes more than 5 s after those before it were written; the others are written
+    together, within 5 s: so many a killed process may lose. Where they cannot be written no answer is given.
     """
 
     def __init__(self, warehouse: Warehouse, lake: Lake, settings: Settings, role: str) -> None:
-        """Take a warehouse, which this one closes.
-
-        Raises:
-            AuditError: the log is not as it was written.
-        """
-        check_end(lake, settings)
+        """Take a warehouse, which this one closes; `role` is told with each question."""
         self._warehouse = warehouse
         self._lake = lake
         self._settings = settings
         self._role = role
         self._key = purpose_key(settings, "audit")
         self._acts: list[Act] = []
+        self._flushed = float("-inf")
         self._lock = Lock()
         self._timer: Timer | None = None
-        self._is_refused = False
         atexit.register(self._flush_quietly)
 
     def __enter__(self) -> Self:
@@ -65,10 +62,8 @@ class AuditedWarehouse:
         """See Warehouse.query.
 
         Raises:
-            AuditError: questions before this one could not be written.
+            AuditError: the log is not as it was written.
         """
-        if self._is_refused or len(self._acts) >= _MOST:
-            self._flush()
         act = Act("query", keyed_digest(sql, self._key), {"role": self._role, "tables": _tables(sql, parameters or {})})
         try:
             answer = self._warehouse.query(sql, parameters, limit)
@@ -104,22 +99,27 @@ class AuditedWarehouse:
     def _keep(self, act: Act) -> None:
         with self._lock:
             self._acts.append(act)
-            if self._timer is None:
+            is_due = time.monotonic() - self._flushed > _FLUSH_SECONDS or len(self._acts) >= _MOST
+            if self._timer is None and not is_due:
                 self._timer = Timer(_FLUSH_SECONDS, self._flush_quietly)
                 self._timer.daemon = True
                 self._timer.start()
+        if is_due:
+            self._flush()
 
     def _flush(self) -> None:
         with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            try:
-                record(self._acts, self._lake, self._settings)
-            except BaseException:
-                self._is_refused = True
-                raise
-            self._acts, self._is_refused = [], False
+            acts, self._acts, timer, self._timer = self._acts, [], self._timer, None
+        if timer is not None:
+            timer.cancel()
+        try:
+            record(acts, self._lake, self._settings)  # outside of the lock: it may have to wait for another process
+        except BaseException:
+            with self._lock:
+                self._acts = [*acts, *self._acts]
+                self._flushed = float("-inf")
+            raise
+        self._flushed = time.monotonic()
 
     def _flush_quietly(self) -> None:
         try:

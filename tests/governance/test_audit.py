@@ -5,10 +5,11 @@ import os
 import pwd
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from audit_log import Lines, read_lines
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from shoplake.contract.render import arrow_schema
-from shoplake.contract.tables import AUDIT
-from shoplake.errors import AuditError, ConfigError
+from shoplake.contract.tables import AUDIT, RUNS
+from shoplake.errors import AuditError, ConfigError, StorageError
 from shoplake.governance import audit
 from shoplake.governance.audit import audited, check_end, record, set_aside, verify
 from shoplake.governance.audit_lines import NO_LINE, Act, make_lines
+from shoplake.governance.keys import purpose_key
 from shoplake.lake.addresses import Lake, locate_lake
+from shoplake.lake.maintenance import compact_table
 from shoplake.settings import Settings, load_settings
 
 USER = pwd.getpwuid(os.getuid()).pw_name
@@ -147,8 +150,8 @@ def cut(lake: Lake, lines: Lines, transactions: list[Transaction] | None = None)
 
 ENDS: dict[str, Callable[[Lake, Lines, Path], object]] = {
     "the log gone": lambda lake, log, _: shutil.rmtree(lake.table(AUDIT)),
-    "the log cut": lambda lake, log, _: cut(lake, log[:6]),
-    "the log empty": lambda lake, log, _: cut(lake, []),
+    "the log cut": lambda lake, log, _: cut(lake, log[:5]),
+    "the log empty": lambda lake, log, _: cut(lake, [], []),
     "its transaction gone": lambda lake, log, _: cut(lake, log, []),
     "the bookmark gone": lambda lake, log, data: find_bookmark(data).unlink(),
     "the bookmark no JSON": lambda lake, log, data: find_bookmark(data).write_text("{"),
@@ -162,89 +165,204 @@ def test_an_end_that_is_not_the_one_that_was_written_stops_every_writer(
     lake: Lake, settings: Settings, log: Lines, kind: str, data_dir: Path,
 ) -> None:
     ENDS[kind](lake, log, data_dir)
-    for _ in range(2):  # and no first try heals it for the second
+    for _ in range(2):  # neither a writer nor a check heals it for the next one
         with pytest.raises(AuditError, match=r"verify_audit\.py"):
             record([Act("query", "x")], lake, settings)
         with pytest.raises(AuditError), audited(lake, settings, "promote", "m"):
             raise AssertionError("the act was done, and could not be recorded")
         with pytest.raises(AuditError):
             check_end(lake, settings)
-    if "key" not in kind:
         assert verify(lake, settings).wrong
+    assert (data_dir / "keys" / "governance.key").exists() is ("key" not in kind)
 
 
-def test_a_lake_made_anew_has_a_new_log_that_tells_of_the_old_one(lake: Lake, settings: Settings, log: Lines) -> None:
+def test_a_lake_that_is_built_again_needs_a_word(lake: Lake, settings: Settings, log: Lines) -> None:
     shutil.rmtree(lake.root)
-    record([Act("query", "x")], lake, settings)
-    assert [(line["action"], line["details"]) for line in read_lines(lake)[:1]] == [
-        ("new_lake", json.dumps({"lost": f"8:{log[-1]['digest']}"}))]
+    for table in (None, RUNS):
+        if table:
+            write_deltalake(lake.table(table), arrow_schema(table).empty_table())
+        assert verify(lake, settings).wrong
+        with pytest.raises(AuditError):
+            record([Act("query", "x")], lake, settings)
+    assert set_aside(lake, settings, "a new lake") is None
+    assert json.loads(read_lines(lake)[0]["details"]) == {
+        "reason": "a new lake", "moved_to": None, "end": f"8:{log[-1]['digest']}"}
     assert verify(lake, settings).wrong == ()
 
 
-def test_another_key_verifies_nothing(
+def test_a_key_that_is_another_one_is_told_at_once(
     lake: Lake, settings: Settings, log: Lines, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", "ab" * 32)
-    assert len(verify(lake, load_settings()).wrong) == len(log)
+    other_key = load_settings()
+    with pytest.raises(AuditError, match="not the one that"):
+        record([Act("query", "x")], lake, other_key)
+    assert "not the one that" in verify(lake, other_key).wrong[0]
+    assert verify(lake, settings).wrong == ()
 
 
-@pytest.mark.parametrize("moment", ["before the lines", "after the lines", "after all"])
-def test_a_writer_that_dies_leaves_a_log_that_goes_on(
+@pytest.mark.parametrize("moment", ["before the lines", "after the lines", "before a power cut"])
+def test_what_a_killed_writer_has_noted_is_there_after_the_next_one(
     lake: Lake, settings: Settings, log: Lines, moment: str, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calls = []
+    def write_and_die(*given: Any, **named: Any) -> None:
+        if moment != "before the lines":
+            write_deltalake(*given, **named)
+        raise KeyboardInterrupt
 
-    def keep_and_die(*given: Any) -> None:
-        calls.append(given)
-        if moment == "after the lines" and len(calls) == 2:
-            raise KeyboardInterrupt
-        keep(*given)
-        if moment == "before the lines" or len(calls) == 2:
-            raise KeyboardInterrupt
-
-    keep = audit._keep_bookmark
-    monkeypatch.setattr(audit, "_keep_bookmark", keep_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        record([Act("rebuild", "silver.events")], lake, settings)
-    monkeypatch.setattr(audit, "_keep_bookmark", keep)
-    written = len(log) + (moment != "before the lines")
-    assert (verify(lake, settings).wrong, len(read_lines(lake))) == ((), written)
+    before = Path(lake.root) / "before"
+    shutil.copytree(lake.table(AUDIT), before)
+    with monkeypatch.context() as patched:
+        patched.setattr(audit, "write_deltalake", write_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            record([Act("rebuild", "silver.events")], lake, settings)
+    if moment == "before a power cut":  # or somebody has put the state before those lines back
+        shutil.rmtree(lake.table(AUDIT))
+        before.rename(lake.table(AUDIT))
+    check_end(lake, settings)
+    assert [line["action"] for line in read_lines(lake)[-2:]] == ["rebuild", "rebuild"]
     record([Act("reset", "stream")], lake, settings)
     found = verify(lake, settings)
-    assert (found.wrong, found.end.sequence) == ((), written + 1)
+    assert (found.wrong, found.end.sequence) == ((), 10)
 
 
-def test_lines_of_a_dead_writer_cannot_be_taken_away_again(
+def test_two_processes_write_one_log(lake: Lake, settings: Settings, log: Lines, data_dir: Path) -> None:
+    code = ("from shoplake.governance.audit import record\nfrom shoplake.governance.audit_lines import Act\n"
+            "from shoplake.lake.addresses import locate_lake\nfrom shoplake.settings import load_settings\n"
+            "settings = load_settings()\n"
+            "for number in range(10):\n    record([Act('query', str(number))], locate_lake(settings), settings)\n")
+    writers = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    found = verify(lake, settings)
+    assert (found.wrong, len(found.ends)) == ((), len(log) + 20)
+
+
+def test_lake_and_data_folder_may_be_moved_together(
+    lake: Lake, settings: Settings, log: Lines, data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved = data_dir.with_name("elsewhere")
+    data_dir.rename(moved)
+    monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(moved))
+    there = load_settings()
+    record([Act("query", "x")], locate_lake(there), there)
+    assert [line["action"] for line in read_lines(locate_lake(there))[len(log):]] == ["configuration", "query"]
+    assert verify(locate_lake(there), there).wrong == ()
+
+
+def test_compaction_follows_no_link_out_of_the_lake(
+    lake: Lake, settings: Settings, log: Lines, data_dir: Path,
+) -> None:
+    key = data_dir / "keys" / "governance.key"
+    os.utime(key, (0, 0))
+    (Path(lake.table(RUNS)) / "x").symlink_to(data_dir / "keys")
+    with pytest.raises(StorageError, match="is a link to"):
+        compact_table(lake, RUNS, 168, 5)
+    assert key.exists()
+
+
+@pytest.mark.parametrize(("variable", "value"), [
+    ("SHOPLAKE_GOVERNANCE__KEYS", "ab" * 32), ("SHOPLAKE_GOVERNANCE", f'{{"key": ["{"ab" * 32}"]}}'),
+    ("SHOPLAKE_AIRFLOW__WEBHOOK", "ab" * 32)])
+def test_a_secret_under_a_wrong_name_is_not_printed(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as raised:
+        load_settings()
+    assert "abab" not in str(raised.value)
+
+
+def test_two_lakes_have_two_logs(
     lake: Lake, settings: Settings, log: Lines, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keep, calls = audit._keep_bookmark, count()
-    with monkeypatch.context() as patched:
-        patched.setattr(audit, "_keep_bookmark", lambda *given: keep(*given) if next(calls) == 0 else None)
-        record([Act("promote", "m")], lake, settings)  # the bookmark tells only that it was begun
-    check_end(lake, settings)
-    rewrite(lake, log)
+    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "other")
+    there = load_settings()
+    record([Act("query", "x")], locate_lake(there), there)
+    assert len(verify(locate_lake(there), there).ends) == 2
+    assert len(verify(lake, settings).ends) == len(log)
+
+
+DAMAGED: dict[str, Callable[[Path], object]] = {
+    "a file cut": lambda file: file.write_bytes(file.read_bytes()[:100]),
+    "a file garbled": lambda file: file.write_bytes(bytes(len(file.read_bytes()))),
+    "a file gone": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_files_that_cannot_be_read_are_a_finding(lake: Lake, settings: Settings, log: Lines, kind: str) -> None:
+    DAMAGED[kind](next(iter(Path(lake.table(AUDIT)).glob("*.parquet"))))
+    (finding,) = verify(lake, settings).wrong
+    assert "cannot be read" in finding
+
+
+def test_a_link_in_its_place_is_no_log(lake: Lake, settings: Settings, log: Lines) -> None:
+    shutil.rmtree(lake.table(AUDIT))
+    Path(lake.table(AUDIT)).symlink_to("/nowhere")
+    with pytest.raises(AuditError):
+        record([Act("query", "x")], lake, settings)
     assert verify(lake, settings).wrong
 
 
-def test_a_log_set_aside_is_kept_and_the_next_one_says_why(
-    lake: Lake, settings: Settings, log: Lines, data_dir: Path,
+@pytest.mark.parametrize("key", ["there", "gone", "broken"])
+def test_a_log_is_set_aside_whatever_became_of_the_key(
+    lake: Lake, settings: Settings, log: Lines, data_dir: Path, key: str,
 ) -> None:
-    find_bookmark(data_dir).unlink()
-    moved = set_aside(lake, settings, "disk restored from a backup")
+    file = data_dir / "keys" / "governance.key"
+    if key == "gone":
+        file.unlink()
+        with pytest.raises(ConfigError, match="is gone"):
+            purpose_key(settings, "mask")
+    elif key == "broken":
+        file.write_text("abc")
+        with pytest.raises(ConfigError, match="hexadecimal"):
+            set_aside(lake, settings, "the key is broken")
+        assert len(read_lines(lake)) == len(log)  # nothing was moved
+        return
+    moved = set_aside(lake, settings, "a test")
     assert moved
     assert DeltaTable(str(moved)).to_pyarrow_table().num_rows == len(log)
-    lines = read_lines(lake)
-    assert [line["action"] for line in lines] == ["configuration", "set_aside"]
-    assert json.loads(lines[1]["details"]) == {"moved_to": moved.name, "reason": "disk restored from a backup"}
+    assert json.loads(read_lines(lake)[0]["details"])["end"] == f"8:{log[-1]['digest']}"
+    record([Act("query", "x")], lake, settings)
     assert verify(lake, settings).wrong == ()
+
+
+def test_the_first_line_of_the_next_log_says_why(lake: Lake, settings: Settings, log: Lines, data_dir: Path) -> None:
+    find_bookmark(data_dir).write_text("{")
+    moved = set_aside(lake, settings, "disk restored from a backup")
+    (line,) = read_lines(lake)
+    assert line["action"] == "set_aside"
+    assert json.loads(line["details"]) == {
+        "moved_to": str(moved), "reason": "disk restored from a backup", "end": None}
 
 
 def test_a_failure_is_told_without_its_words(lake: Lake, settings: Settings) -> None:
     with pytest.raises(ValueError, match="hush"), audited(lake, settings, "promote", "m"):
         raise ValueError("hush")
+    with audited(lake, settings, "export", "t", {"file": "caf\udce9"}) as details:
+        details["rows"] = 3
     lines = read_lines(lake)
-    assert [line["outcome"] for line in lines] == ["done", "begun", "failed"]
-    assert json.loads(lines[-1]["details"]) == {"error": "ValueError"}
+    assert [line["outcome"] for line in lines] == ["done", "begun", "failed", "begun", "done"]
+    assert json.loads(lines[2]["details"]) == {"error": "ValueError"}
+    assert json.loads(lines[4]["details"]) == {"file": "caf\udce9", "rows": 3}
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_an_end_that_cannot_be_recorded_hides_neither_success_nor_failure(
+    lake: Lake, settings: Settings, log: Lines, is_done: bool, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def export() -> None:
+        with audited(lake, settings, "export", "t"):
+            monkeypatch.setattr(audit, "_keep_bookmark", refuse)
+            _ = 1 / int(is_done)
+
+    with pytest.raises(AuditError if is_done else ZeroDivisionError) as raised:
+        export()
+    if is_done:
+        assert "the export of t is done, but its end is not in ops.audit" in str(raised.value)
 
 
 def test_a_changed_setting_is_a_line_once(

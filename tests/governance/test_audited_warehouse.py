@@ -4,6 +4,8 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
@@ -13,11 +15,12 @@ import pytest
 from audit_log import read_lines
 
 from shoplake.contract.tables import AUDIT, DAILY_SALES
-from shoplake.errors import AuditError, WarehouseError
+from shoplake.errors import AuditError, LockError, WarehouseError
 from shoplake.governance.audit import record
 from shoplake.governance.audit_lines import Act
 from shoplake.lake.addresses import Lake
-from shoplake.settings import PROJECT_ROOT, Settings
+from shoplake.lake.locks import hold_lock
+from shoplake.settings import PROJECT_ROOT, Settings, load_settings
 from shoplake.warehouse import audited, open_warehouse
 
 SQL = "SELECT COUNT(*) AS n FROM gold.daily_sales WHERE event_date = '2026-03-01' AND product_id = 'Geheim'"
@@ -46,7 +49,8 @@ def test_a_question_is_told_by_its_texts_digest_and_its_tables(lake: Lake, setti
     lines = read_lines(lake)[1:]
     assert [(line["action"], line["outcome"]) for line in lines] == [("query", "done")] * 3 + [("query", "failed")]
     assert [json.loads(line["details"]) for line in lines] == [
-        *[{"tables": ["gold.daily_sales"], "rows": 1}] * 3, {"tables": [], "error": "QueryRefusedError"}]
+        *[{"role": "admin", "tables": ["gold.daily_sales"], "rows": 1}] * 3,
+        {"role": "admin", "tables": [], "error": "QueryRefusedError"}]
     digests = [line["subject"] for line in lines]
     assert (digests[0] == digests[1], len(set(digests))) == (True, 3)
     assert all(re.fullmatch("[0-9a-f]{64}", one) for one in digests)
@@ -60,7 +64,7 @@ def test_a_publication_is_told_before_and_after(lake: Lake, settings: Settings) 
         ("publish", "gold.daily_sales", "begun"), ("publish", "gold.daily_sales", "done")]
 
 
-def test_questions_are_written_without_another_one(
+def test_the_first_question_is_written_at_once_and_the_others_soon(
     lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     timers: list[Timer] = []
@@ -72,42 +76,81 @@ def test_questions_are_written_without_another_one(
     monkeypatch.setattr(audited, "Timer", Noted)
     with open_warehouse(settings) as warehouse:
         warehouse.query(SQL)
+        assert len(read_lines(lake)) == 2
+        warehouse.query(SQL)
         warehouse.query(SQL)
         (timer,) = timers
-        assert not Path(lake.table(AUDIT)).exists()
+        assert len(read_lines(lake)) == 2
         timer.function()
-        assert len(read_lines(lake)) == 3
+        assert len(read_lines(lake)) == 4
         warehouse.query(SQL)
         assert len(timers) == 2
-    assert len(read_lines(lake)) == 4
+    assert len(read_lines(lake)) == 5
 
 
-def test_questions_that_cannot_be_written_stop_the_next_one_and_are_kept(
+def test_many_questions_wait_for_no_timer(lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audited, "_MOST", 3)
+    with open_warehouse(settings) as warehouse:
+        for _ in range(5):
+            warehouse.query(SQL)
+        assert len(read_lines(lake)) == 5
+
+
+def test_what_was_asked_last_is_written_when_the_process_ends(lake: Lake, settings: Settings) -> None:
+    code = ("from shoplake.settings import load_settings\nfrom shoplake.warehouse import open_warehouse\n"
+            "warehouse = open_warehouse(load_settings())\n"
+            "for _ in range(3):\n    warehouse.query('SELECT 1 AS one')\n")
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert [line["action"] for line in read_lines(lake)] == ["configuration", "query", "query", "query"]
+
+
+def test_questions_that_cannot_be_written_are_not_answered_and_are_kept(
     lake: Lake, settings: Settings, verify_audit: Callable[..., Any],
 ) -> None:
-    record([Act("promote", "m")], lake, settings)
+    for name in ("m", "n"):
+        record([Act("promote", name)], lake, settings)
     away = f"{lake.table(AUDIT)}.away"
     with open_warehouse(settings) as warehouse:
-        warehouse.query(SQL)
         shutil.move(lake.table(AUDIT), away)
-        warehouse._flush_quietly()  # type: ignore[attr-defined]
-        with pytest.raises(AuditError):
-            warehouse.query(SQL)
+        for _ in range(2):
+            with pytest.raises(AuditError):
+                warehouse.query(SQL)
         shutil.move(away, lake.table(AUDIT))
         warehouse.query(SQL)
-    assert [line["action"] for line in read_lines(lake)] == ["configuration", "promote", "query", "query"]
+    assert [line["action"] for line in read_lines(lake)] == ["configuration", *["promote"] * 2, *["query"] * 3]
 
 
 def test_a_warehouse_whose_log_is_gone_does_not_open(lake: Lake, settings: Settings) -> None:
-    record([Act("promote", "m")], lake, settings)
+    for name in ("m", "n"):
+        record([Act("promote", name)], lake, settings)
     shutil.rmtree(lake.table(AUDIT))
     with pytest.raises(AuditError):
         open_warehouse(settings)
 
 
+def test_somebody_elses_question_is_in_no_message(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["sql/run_analytics.py", "--sql", "SELECT 'Geheim'", "--param=day=Geheim"])
+    monkeypatch.setenv("SHOPLAKE_LAKE__LOCK_TIMEOUT", "0")
+    with hold_lock(lake, AUDIT.name, 0), pytest.raises(LockError, match=r"run_analytics\.py --sql --param") as raised:
+        open_warehouse(load_settings())
+    assert "Geheim" not in str(raised.value)
+
+
+def test_no_lock_is_written_through_a_link(lake: Lake, settings: Settings, data_dir: Path) -> None:
+    record([Act("promote", "m")], lake, settings)
+    key = data_dir / "keys" / "governance.key"
+    before = key.read_text()
+    Path(lake.root, "_locks", "ops.audit.holder.json").symlink_to(key)
+    record([Act("promote", "m")], lake, settings)
+    assert key.read_text() == before
+
+
 def test_verify_audit_tells_and_finds(lake: Lake, settings: Settings, verify_audit: Callable[..., Any]) -> None:
     code, told, _ = verify_audit()
     assert (code, told["end"], told["lines"]) == (0, "0:", 0)
+    assert verify_audit("--expect", "0:")[0] == 0
     record([Act("promote", "m", {"reason": "better"})], lake, settings)
     code, told, _ = verify_audit()
     assert (code, told["lines"], told["last"][-1]["subject"]) == (0, 2, "m")
