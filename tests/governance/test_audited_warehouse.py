@@ -12,7 +12,7 @@ from threading import Timer
 from typing import Any
 
 import pytest
-from audit_log import read_lines
+from audit_log import read_acts, read_details, read_lines
 
 from shoplake.contract.tables import AUDIT, DAILY_SALES
 from shoplake.errors import AuditError, LockError, WarehouseError
@@ -145,6 +145,16 @@ def test_no_lock_is_written_through_a_link(lake: Lake, settings: Settings, data_
     Path(lake.root, "_locks", "ops.audit.holder.json").symlink_to(key)
     record([Act("promote", "m")], lake, settings)
     assert key.read_text() == before
+
+
+def test_an_export_is_told_with_its_file(lake: Lake, tmp_path: Path) -> None:
+    main = runpy.run_path(str(PROJECT_ROOT / "gcp" / "gcs_client.py"))["main"]
+    file = str(tmp_path / "runs.parquet")
+    assert main(["export", "ops.runs", file]) == 0
+    assert read_acts(lake) == [("export", "ops.runs", "begun"), ("export", "ops.runs", "done")]
+    assert read_details(lake) == {"version": 0, "file": file, "days": [], "rows": 0}
+    assert main(["export", "ops.runs", file]) == 2
+    assert read_acts(lake)[-1] == ("export", "ops.runs", "failed")
 
 
 def test_verify_audit_tells_and_finds(lake: Lake, settings: Settings, verify_audit: Callable[..., Any]) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from audit_log import read_acts, read_details
 from model_registry import draw_errors, enter_version, lay_database, open_own
 
+from shoplake.lake.addresses import locate_lake
 from shoplake.registry.evaluation import WeekErrors
 from shoplake.registry.names import CHAMPION, MAX_REASON
 from shoplake.settings import PROJECT_ROOT, load_settings
@@ -169,6 +171,11 @@ def test_refused_then_promoted_served_and_rolled_back(
     assert run("inference", *forecast, "--as-of", before) == 1, "neither champion nor newest may know a later day"
     assert run("promote", "--model", "xgboost", "--version", str(numbers[1]), *WHY) == 0
     assert run("promote", "--model", "xgboost", "--rollback", "--by", "bob", "--reason", "odd") == 0
+    lake = locate_lake(load_settings())
+    assert read_acts(lake) == [(action, "xgboost", outcome) for action, outcome in (
+        ("promote", "begun"), ("promote", "failed"), *[("promote", "begun"), ("promote", "done")] * 2,
+        ("rollback", "begun"), ("rollback", "done"))]
+    assert read_details(lake) == {"to": "champion", "by": "bob", "reason": "odd", "version": numbers[0]}
     capsys.readouterr()
     assert run("promote", "--model", "xgboost", "--history", "--json") == 0
     history = answer(capsys)

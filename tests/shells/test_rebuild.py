@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audit_log import read_acts
 
 from shoplake.contract.tables import LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
 from shoplake.lake import rebuild as lake_rebuild
@@ -46,6 +47,7 @@ def test_from_bronze_comes_the_same_lake_and_the_stream_goes_on(
     assert (report["batches"], report["finished"]) == (4, 1)
     assert report["next"] == "spark-submit spark/batch_processing.py --from 2026-03-01 --to 2026-03-05"
     assert rows_of(lake_of_three) == rows_of_four
+    assert read_acts(lake_of_three) == [("rebuild", "silver.events", "begun"), ("rebuild", "silver.events", "done")]
     assert run_tool("utils/reconcile.py")[0] == 0
     assert not (Path(lake_of_three.root) / "_rebuild").exists()
     for number in (3, 1):

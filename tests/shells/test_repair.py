@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from audit_log import read_acts, read_details, read_lines
 
 from shoplake.contract.tables import (
+    AUDIT,
     BRONZE_EVENTS,
     DAILY_SALES,
     DEMAND_PREDICTIONS,
@@ -16,9 +18,12 @@ from shoplake.contract.tables import (
     SILVER_EVENTS,
     Table,
 )
-from shoplake.lake.addresses import Lake
+from shoplake.governance.audit import record
+from shoplake.governance.audit_lines import Act
+from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.arrow import open_table, read_table
 from shoplake.lake.locks import hold_lock
+from shoplake.settings import load_settings
 from shoplake.streaming import ingest
 
 if TYPE_CHECKING:
@@ -71,6 +76,8 @@ def test_a_broken_checkpoint_or_pointer_is_moved_aside(
     assert f"moved to {lake_of_four.root}/_repair/silver.events." in out
     assert name in out
     assert rows_of(lake_of_four) == rows_of_four
+    assert read_acts(lake_of_four) == [("repair", "silver.events", "begun"), ("repair", "silver.events", "done")]
+    assert name in read_details(lake_of_four)["moved"][0]
     if share == 0:
         forget(spark)
         take_in(lake_of_four, 3)
@@ -151,6 +158,21 @@ def test_a_cut_entry_of_gold_is_built_again_and_of_others_refused(
     assert message in out + err
     if code == 0:
         assert open_table(lake, table).version() == 0
+
+
+def test_a_cut_entry_of_the_audit_log_is_written_again(data_dir: Path, run_tool: Run) -> None:
+    settings = load_settings()
+    lake = locate_lake(settings)
+    for name in ("m", "n"):
+        record([Act("promote", name)], lake, settings)
+    lines = read_lines(lake)
+    cut(newest_entry(lake, AUDIT), 0.5)
+    assert run_tool("utils/verify_audit.py")[0] == 1
+    code, out, err = run_tool(REPAIR, "--table", "ops.audit")
+    assert code == 0, err
+    assert "python utils/verify_audit.py" in out
+    assert run_tool("utils/verify_audit.py")[0] == 0
+    assert read_lines(lake) == lines
 
 
 def test_what_is_whole_or_not_there_is_said(data_dir: Path, write_table: Any, run_tool: Run) -> None:

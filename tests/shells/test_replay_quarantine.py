@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from audit_log import read_acts, read_details
 from topic_records import read_topic
 
 from shoplake.contract.tables import BRONZE_EVENTS, SILVER_EVENTS, SILVER_QUARANTINE, Table
@@ -60,6 +61,9 @@ def test_mended_records_come_to_silver_once(
     assert len(read_topic(broker, topic)) == 400, "a dry run sends nothing"
     one_more = by_reason["event_time_not_future"]
     assert replay("--reason", "event_time_not_future", "--limit", "1")["acknowledged"] == 1
+    assert read_acts(lake) == [("replay", topic, "begun"), ("replay", topic, "done")], "nor is it an act"
+    assert read_details(lake) == {
+        "reasons": ["event_time_not_future"], "limit": 1, "again": False, "acknowledged": 1}
     assert replay("--reason", "event_time_not_future")["acknowledged"] == one_more - 1, "not the one that waits"
     again = replay("--reason", "event_time_not_future")
     assert (again["sent"], again["replayed"]) == (0, one_more), "they wait in the topic, not in bronze yet"
