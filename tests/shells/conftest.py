@@ -25,6 +25,7 @@ Rows = dict[str, list[str]]
 QUERY, TOPIC_ID, FILE = "query", "topic-id", "a" * 64
 COMPARED = [table for table in TABLES if table is not AUDIT]
 
+
 @pytest.fixture
 def topic(broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give a new topic of three partitions, and point the settings and a consumer group at it."""
