@@ -194,10 +194,10 @@ def _find_bands(folder: Path, as_of: "date", spec: "FeatureSettings", file: Path
 def _export(
     rows: "pa.Table", top: list[dict[str, Any]], flags: argparse.Namespace, settings: Settings, as_of: str,
 ) -> str:
-    import pyarrow.csv
     import pyarrow.parquet
 
     from shoplake.forecasting.predictions import pick_products
+    from shoplake.warehouse.presentation import as_csv
 
     kind = flags.export[0]
     ahead = f"{flags.horizon_days}_days" if flags.horizon_days else flags.horizon
@@ -207,7 +207,7 @@ def _export(
     if flags.top:
         rows = pick_products(rows, top)
     if kind == "csv":
-        pyarrow.csv.write_csv(rows, path)
+        path.write_text(as_csv(rows), encoding="utf-8")
     else:
         pyarrow.parquet.write_table(rows, path)
     return str(path)

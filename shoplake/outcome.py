@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoplake.errors import EXIT_FAILURE, ShoplakeError
+from shoplake.redaction import redact
+from shoplake.settings import own_secrets
 
 EXIT_INTERRUPTED = 130
 
@@ -16,7 +18,7 @@ def run_to_exit_code(command: Callable[[], int]) -> int:
     try:
         return command()
     except ShoplakeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -25,8 +27,12 @@ def run_to_exit_code(command: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except OSError as error:
-        print(f"error: {_describe_os_error(error)}", file=sys.stderr)
+        _say(_describe_os_error(error))
         return EXIT_FAILURE
+
+
+def _say(message: str) -> None:
+    print(f"error: {redact(message, own_secrets())}", file=sys.stderr)
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -17,6 +17,7 @@ from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shoplake.errors import ConfigError, SourceError
+from shoplake.redaction import find_secrets
 from shoplake.sections import (
     AirflowSettings,
     DashboardSettings,
@@ -169,6 +170,11 @@ class Settings(BaseSettings):
                 f"the embedded broker is not running: no usable state in {self.broker_state_path}. "
                 "Start it with: python kafka/broker.py start"
             ) from error
+
+
+def own_secrets() -> tuple[str, ...]:
+    """Give the secrets that this process was given in its environment; see `redaction.find_secrets`."""
+    return find_secrets(os.environ)
 
 
 def find_resources(name: str) -> Traversable:

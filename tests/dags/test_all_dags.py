@@ -134,6 +134,21 @@ def test_airflow_can_store_every_dag(dags: dict[str, DAG]) -> None:
         assert stored["dag_id"] == dag.dag_id
 
 
+@pytest.mark.parametrize("profile", ["local", "prod"])
+def test_no_field_that_airflow_shows_holds_a_secret(
+    profile: str, monkeypatch: pytest.MonkeyPatch, google_provider: None,
+) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    secrets = {"SHOPLAKE_GOVERNANCE__KEY": "9f86d081" * 8, "SHOPLAKE_AIRFLOW__WEBHOOK_URL": "https://h.test/Zq7xW2kP9v"}
+    for name, value in {**secrets, "SHOPLAKE_PROFILE": profile}.items():
+        monkeypatch.setenv(name, value)
+    dags = [dag for file in FILES for dag in runpy.run_path(str(file)).values() if isinstance(dag, DAG)]
+    stored = json.dumps([DagSerialization.serialize_dag(dag) for dag in dags])
+    assert "bash_command" in stored
+    assert [name for name, value in secrets.items() if value in stored] == []
+
+
 def test_the_stream_is_tried_again_at_once_and_then_within_a_minute(dags: dict[str, DAG]) -> None:
     dag = dags["spark_streaming"]
     [stream] = dag.tasks

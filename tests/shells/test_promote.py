@@ -140,8 +140,15 @@ def test_a_file_has_models_of_its_own_and_a_champion_serves_its_own_data_alone(
 
 def test_refused_then_promoted_served_and_rolled_back(
     gold_file: str, data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    secrets = ["9f86d081" * 8, "https://hook.test/Zq7xW2kP9vT4"]
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", secrets[0])
+    monkeypatch.setenv("SHOPLAKE_AIRFLOW__WEBHOOK_URL", secrets[1])
     assert run("train", "--data", gold_file) == 0
+    kept = b"".join(file.read_bytes() for file in data_dir.rglob("*") if file.is_file())
+    assert b"learning_rate" in kept, "MLflow's parameters are among it"
+    assert [secret for secret in secrets if secret.encode() in kept] == []
     forecast = ("--data", gold_file, "--model", "xgboost", "--horizon", "next_week", "--json")
     capsys.readouterr()
     assert run("inference", *forecast) == 0
