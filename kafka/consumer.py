@@ -16,6 +16,7 @@ from shoplake.errors import EXIT_OK, ConfigError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
+from shoplake.topics import connect
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, TopicPartition
@@ -43,10 +44,12 @@ def run(flags: argparse.Namespace) -> int:
         raise ConfigError(f"--max-messages {flags.max_messages} is out of range; give 1 or more, or leave it out")
     if not 0 < flags.timeout <= 86_400:
         raise ConfigError(f"--timeout {flags.timeout:g} is out of range; give more than 0 and at most 86400 seconds")
-    from kafka.errors import KafkaError
+    import kafka
 
+    options = {"group_id": settings.kafka.consumer_group, "enable_auto_commit": False, "auto_offset_reset": "earliest",
+               "allow_auto_create_topics": False}
     try:
-        with closing(connect(settings)) as consumer:
+        with closing(connect(kafka, kafka.KafkaConsumer, settings, **options)) as consumer:
             partitions = assign_partitions(consumer, settings, flags.from_beginning)
             messages = []
             for message in read_messages(consumer, flags.max_messages, flags.timeout):
@@ -55,7 +58,7 @@ def run(flags: argparse.Namespace) -> int:
                 else:
                     print(json.dumps(message, ensure_ascii=False))
             lag = measure_lag(consumer, partitions)
-    except KafkaError as error:
+    except kafka.errors.KafkaError as error:
         raise SourceError(
             f"Kafka at {settings.bootstrap_servers} does not answer ({type(error).__name__}: {error}). "
             "Look at it with: python kafka/broker.py status"
@@ -64,18 +67,6 @@ def run(flags: argparse.Namespace) -> int:
     text = "\n".join(f"partition {number}: lag {behind}" for number, behind in lag.items())
     print_result(result, f"{text}\nlag of group {settings.kafka.consumer_group}: {sum(lag.values())}", flags.json)
     return EXIT_OK
-
-
-def connect(settings: Settings) -> "KafkaConsumer":
-    """Connect within kafka.delivery_timeout."""
-    from kafka import KafkaConsumer
-
-    limit_ms = 1000 * settings.kafka.delivery_timeout
-    return KafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers.split(","), group_id=settings.kafka.consumer_group,
-        enable_auto_commit=False, auto_offset_reset="earliest", bootstrap_timeout_ms=limit_ms,
-        request_timeout_ms=limit_ms, allow_auto_create_topics=False,
-    )
 
 
 def assign_partitions(consumer: "KafkaConsumer", settings: Settings, from_beginning: bool) -> "list[TopicPartition]":

@@ -41,6 +41,11 @@ class LakeSettings(_Section):
 
 class KafkaSettings(_Section):
     bootstrap_servers: Annotated[str, Field(min_length=1)]
+    security_protocol: Literal["PLAINTEXT", "SASL_SSL"]
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
+    sasl_username: str
+    sasl_password: SecretStr = SecretStr("")
+    ca_file: str
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
     consumer_group: Annotated[str, Field(min_length=1)]
     port: Annotated[int, Field(ge=1024, le=65535)]

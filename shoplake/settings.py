@@ -42,6 +42,7 @@ HOME_VARIABLE = "SHOPLAKE_HOME"
 PROJECT_ROOT = Path(os.environ.get(HOME_VARIABLE) or Path(__file__).resolve().parents[1])
 PROFILES = ("local", "dev", "staging", "prod")
 EMBEDDED = "embedded"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 STREAM_STOP_SECONDS = 600  # a stream told to stop ends its batch first
 # MLflow reads these when it is imported, here or in a program that we start: it shall not call home nor draw bars.
 os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false")
@@ -85,6 +86,15 @@ class Settings(BaseSettings):
     def _cloud_warehouse_has_a_project(self) -> "Settings":
         if self.warehouse.kind == "bigquery" and not self.gcp.project_id:
             raise ValueError("warehouse.kind is bigquery but gcp.project_id is empty")
+        return self
+
+    @model_validator(mode="after")
+    def _a_broker_elsewhere_has_tls(self) -> "Settings":
+        servers = self.kafka.bootstrap_servers.split(",")
+        is_here = all(server == EMBEDDED or server.rsplit(":", 1)[0] in LOOPBACK for server in servers)
+        if self.profile != "local" and self.kafka.security_protocol == "PLAINTEXT" and not is_here:
+            raise ValueError(f"kafka.security_protocol is PLAINTEXT, which the profile {self.profile} allows for a "
+                             "broker on this machine only; set it to SASL_SSL")
         return self
 
     @model_validator(mode="after")

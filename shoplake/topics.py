@@ -5,6 +5,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from shoplake.broker_security import client_security
 from shoplake.errors import SourceError
 from shoplake.settings import Settings
 
@@ -36,12 +37,13 @@ def connect(kafka: Any, client: type, settings: Settings, *, timeout: float | No
         client: KafkaConsumer, KafkaProducer or KafkaAdminClient of it.
 
     Raises:
-        SourceError: no broker answers.
+        ConfigError: the broker wants a login, and user or password is missing.
+        SourceError: no broker answers, or it refuses the login.
     """
     limit = timeout or settings.kafka.delivery_timeout
     try:
         return client(bootstrap_servers=settings.bootstrap_servers.split(","), bootstrap_timeout_ms=int(1000 * limit),
-                      request_timeout_ms=int(500 * limit), **options)
+                      request_timeout_ms=int(500 * limit), **client_security(settings), **options)
     except kafka.errors.KafkaError as error:
         raise _no_answer(settings, limit, error) from error
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from shoplake.broker_security import spark_security
 from shoplake.errors import EXIT_OK, LockError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
@@ -201,10 +202,9 @@ def read_topic(spark: "SparkSession", settings: Settings, lake: "Lake", topic: T
     until = ingested_until(lake, topic.id)
     starts = {topic.name: {str(part): until.get(part, earliest) for part in topic.ends}}
     return spark.readStream.format("kafka").options(**{
-        "kafka.bootstrap.servers": settings.bootstrap_servers, "subscribe": topic.name, "includeHeaders": "true",
-        "startingOffsets": json.dumps(starts), "failOnDataLoss": "true",
-        "maxOffsetsPerTrigger": str(settings.spark.max_offsets_per_trigger),
-    }).load()
+        "kafka.bootstrap.servers": settings.bootstrap_servers, **spark_security(settings), "subscribe": topic.name,
+        "includeHeaders": "true", "startingOffsets": json.dumps(starts), "failOnDataLoss": "true",
+        "maxOffsetsPerTrigger": str(settings.spark.max_offsets_per_trigger)}).load()
 
 
 def batch_writer(

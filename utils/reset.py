@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, load_settings
+from shoplake.settings import LOOPBACK, PROFILES, PROJECT_ROOT, Settings, load_settings
 from shoplake.topics import connect
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
 
     from shoplake.lake.addresses import Lake
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
