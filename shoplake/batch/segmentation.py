@@ -52,11 +52,13 @@ def find_segments(recency: Floats, frequency: Floats, money: Floats, seed: int =
         frequency: orders.
         money: net amount; below 0 counts as 0.
     """
+    if len(recency) < MIN_CUSTOMERS:
+        return None
     points = _standardize(np.column_stack([np.log1p(recency), np.log1p(frequency), np.log1p(np.maximum(money, 0))]))
     draw = np.random.default_rng(seed)
     fitted = _sample(points, FIT_SAMPLE, draw)
     counts = [count for count in GROUP_COUNTS if count < len(np.unique(fitted, axis=0))]
-    if len(points) < MIN_CUSTOMERS or not counts:
+    if not counts:
         return None
     judged = _sample(fitted, SILHOUETTE_SAMPLE, draw)
     scored = [(_judge(model, judged), model)
