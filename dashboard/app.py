@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from shoplake.dashboards.blocks import Block, Graph, Notice, Page
 from shoplake.errors import EXIT_OK, EXIT_USAGE, ShoplakeError
-from shoplake.settings import PROFILES, load_settings
+from shoplake.logs import configure_logging
+from shoplake.redaction import redact
+from shoplake.settings import PROFILES, load_settings, own_secrets
 
 if TYPE_CHECKING:
     from shoplake.dashboards.board import Board
@@ -59,8 +61,13 @@ def main(argv: list[str] | None = None) -> int:
         st.title(page.title)
         page.run()
     except ShoplakeError as error:
-        show_block(Notice("error", str(error)))
+        show_error(error)
     return EXIT_OK
+
+
+def show_error(error: ShoplakeError) -> None:
+    """Show a message, without secrets."""
+    show_block(Notice("error", redact(str(error), own_secrets())))
 
 
 def open_board(profile: str | None) -> "Board":
@@ -69,6 +76,7 @@ def open_board(profile: str | None) -> "Board":
     from shoplake.warehouse import open_warehouse
 
     settings = load_settings(profile)
+    configure_logging(settings.log_level)
     return Board(open_warehouse(settings), settings)
 
 
@@ -171,7 +179,7 @@ def show_question() -> None:
         with open_warehouse(settings) as warehouse:  # of its own: a slow question must not hold up the pages
             answer = run_adhoc_query(warehouse, sql, settings.warehouse.max_rows, settings.shop.currency)
     except ShoplakeError as error:
-        show_block(Notice("error", str(error)))
+        show_error(error)
         return
     for block in answer.blocks:
         show_block(block)
@@ -191,7 +199,7 @@ def keep_fresh(build: "Callable[[Board, datetime], Page]") -> None:
         try:
             page = build(board, datetime.now(UTC))
         except ShoplakeError as error:
-            show_block(Notice("error", str(error)))
+            show_error(error)
             return
         st.html(write_origin(page.origin))
         for block in page.blocks:

@@ -65,10 +65,10 @@ def _create(settings: Settings, as_json: bool) -> int:
 
 def _publish(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
-    from shoplake.warehouse import open_warehouse
+    from shoplake.warehouse import ADMIN, open_warehouse
     from shoplake.warehouse.protocol import RELATIONS
 
-    with open_warehouse(settings) as warehouse:
+    with open_warehouse(settings, ADMIN) as warehouse:
         publications = warehouse.publish(RELATIONS)
     result = {"published": [vars(publication) for publication in publications]}
     text = "\n".join(f"{one.table:<30}{one.row_count:>12,} rows  {one.message}" for one in publications)

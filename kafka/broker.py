@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from shoplake import embedded_broker, outcome, processes, topics
@@ -65,7 +65,7 @@ def _show_external(action: str, settings: Settings, as_json: bool) -> int:
             f"kafka.bootstrap_servers of the profile {settings.profile} is {address}, an external broker, which this "
             f"command does not {action}; set it to {EMBEDDED!r} for the embedded one"
         )
-    running = _list_topics(address, timeout=10) is not None
+    running = _list_topics(settings, timeout=10) is not None
     status = "running" if running else "unreachable"
     result = {"status": status, "running": running, "address": address}
     outcome.print_result(result, f"external broker {address}: {status}", as_json)
@@ -74,9 +74,9 @@ def _show_external(action: str, settings: Settings, as_json: bool) -> int:
 
 def _make_topics(settings: Settings, as_json: bool) -> int:
     address = settings.bootstrap_servers
-    if _list_topics(address, timeout=10) is None:
+    if _list_topics(settings, timeout=10) is None:
         raise SourceError(f"no broker answers on {address}, which kafka.bootstrap_servers names; is it started?")
-    created = _create_topics(address, settings.kafka.start_timeout)
+    created = _create_topics(settings)
     text = f"topics created on {address}: {', '.join(created) or 'none was missing'}"
     outcome.print_result({"address": address, "created": created}, text, as_json)
     return EXIT_OK
@@ -173,13 +173,13 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
             allow_interrupts()  # not before: who knows no process can end none
             state = processes.describe_server(process.pid, port)
             processes.write_state(_launching_path(settings), state)
-            problem = _wait_until_it_answers(process, state, settings.kafka.start_timeout)
+            problem = _wait_until_it_answers(process, state, settings)
             tail = processes.read_tail(log, log_start)
             if problem and "Address already in use" in tail:
                 return None
             if problem:
                 raise SourceError(f"the broker {problem}. The end of its log {log}:\n{tail}")
-            _create_topics(state.address, settings.kafka.start_timeout)
+            _create_topics(settings, state.address)
             processes.write_state(settings.broker_state_path, state)
             is_up = True
             return state
@@ -190,48 +190,47 @@ def _launch_once(settings: Settings, java: Path, jars: Path, port: int) -> Serve
             _launching_path(settings).unlink(missing_ok=True)
 
 
-def _wait_until_it_answers(process: "subprocess.Popen[bytes]", state: ServerState, timeout: float) -> str | None:
+def _wait_until_it_answers(
+    process: "subprocess.Popen[bytes]", state: ServerState, settings: Settings,
+) -> str | None:
     """Give None when the broker answers, else what went wrong."""
+    timeout = settings.kafka.start_timeout
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended at once with exit code {process.returncode}"
-        is_up = processes.is_listening(state.port) and _list_topics(state.address, timeout=2) is not None
+        is_up = processes.is_listening(state.port) and _list_topics(settings, 2, state.address) is not None
         if is_up and time.monotonic() < deadline:
             return None
         time.sleep(0.1)
     return f"did not answer on {state.address} within kafka.start_timeout ({timeout:g} s)"
 
 
-def _list_topics(address: str, timeout: float) -> list[str] | None:
+def _list_topics(settings: Settings, timeout: float, address: str = "") -> list[str] | None:
     """Ask the broker for its topics; None when it does not answer."""
     import logging
 
-    from kafka.admin import KafkaAdminClient
-    from kafka.errors import KafkaError
+    import kafka
 
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # not answering yet is no news
     try:
-        client = KafkaAdminClient(
-            bootstrap_servers=address, request_timeout_ms=int(timeout * 1000), bootstrap_timeout_ms=int(timeout * 1000))
-    except KafkaError:
+        with closing(topics.connect(
+                kafka, kafka.KafkaAdminClient, settings, timeout=timeout, address=address)) as client:
+            return list(client.list_topics())
+    except (SourceError, kafka.errors.KafkaError):
         return None
-    try:
-        return list(client.list_topics())
-    except KafkaError:
-        return None
-    finally:
-        client.close()
 
 
-def _create_topics(address: str, timeout: int) -> list[str]:
+def _create_topics(settings: Settings, address: str = "") -> list[str]:
     """Create the topics that the broker lacks, with its own number of copies; give their names once it serves all."""
+    import kafka
     import yaml
-    from kafka.admin import KafkaAdminClient, NewTopic
+    from kafka.admin import NewTopic
     from kafka.errors import TopicAlreadyExistsError
 
-    client = KafkaAdminClient(bootstrap_servers=address, request_timeout_ms=timeout * 1000)
-    try:
+    timeout = settings.kafka.start_timeout
+    with closing(
+            topics.connect(kafka, kafka.KafkaAdminClient, settings, timeout=2 * timeout, address=address)) as client:
         wanted = yaml.safe_load((PROJECT_ROOT / "kafka" / "topics.yaml").read_text())
         missing = [NewTopic(name, wanted[name]["partitions"], -1, topic_configs=wanted[name]["config"])
                    for name in sorted(wanted.keys() - set(client.list_topics()))]
@@ -242,8 +241,7 @@ def _create_topics(address: str, timeout: int) -> list[str]:
         while not topics.have_leaders(client, wanted) and time.monotonic() < deadline:
             time.sleep(0.1)
         return [topic.name for topic in missing]
-    finally:
-        client.close()
+
 
 
 if __name__ == "__main__":

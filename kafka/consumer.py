@@ -46,10 +46,10 @@ def run(flags: argparse.Namespace) -> int:
         raise ConfigError(f"--timeout {flags.timeout:g} is out of range; give more than 0 and at most 86400 seconds")
     import kafka
 
-    options = {"group_id": settings.kafka.consumer_group, "enable_auto_commit": False, "auto_offset_reset": "earliest",
-               "allow_auto_create_topics": False}
     try:
-        with closing(connect(kafka, kafka.KafkaConsumer, settings, **options)) as consumer:
+        with closing(connect(
+                kafka, kafka.KafkaConsumer, settings, group_id=settings.kafka.consumer_group, enable_auto_commit=False,
+                auto_offset_reset="earliest", allow_auto_create_topics=False)) as consumer:
             partitions = assign_partitions(consumer, settings, flags.from_beginning)
             messages = []
             for message in read_messages(consumer, flags.max_messages, flags.timeout):

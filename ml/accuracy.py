@@ -43,10 +43,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from shoplake.contract.tables import FORECAST_ACCURACY
-    from shoplake.warehouse import open_warehouse
+    from shoplake.warehouse import ADMIN, open_warehouse
 
     # Opened first: without an account nothing is scored.
-    with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
+    with open_warehouse(settings, ADMIN) if flags.save_bq else nullcontext() as warehouse:
         result = _score(settings, flags)
         if warehouse is not None:
             result["published"] = warehouse.publish([FORECAST_ACCURACY])[0].message

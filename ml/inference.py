@@ -76,10 +76,10 @@ def main(argv: list[str] | None = None) -> int:
 def _run(settings: Settings, flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from shoplake.batch.forecast_groups import open_spread
-    from shoplake.warehouse import open_warehouse
+    from shoplake.warehouse import ADMIN, open_warehouse
 
     # Opened first: without an account nothing is forecast.
-    with open_warehouse(settings) if flags.save_bq else nullcontext() as warehouse:
+    with open_warehouse(settings, ADMIN) if flags.save_bq else nullcontext() as warehouse:
         with open_spread(settings, [flags.model], _start_spark) as spread:
             result = _forecast(settings, flags, spread)
         if warehouse is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shoplake.errors import ConfigError, DeploymentError
 from shoplake.outcome import print_result
+from shoplake.redaction import find_secrets, redact
 from shoplake.sections import GcpSettings
 from shoplake.settings import PROFILES
 
@@ -157,6 +158,7 @@ def _run(
     words: tuple[str, ...], root: Path, environment: Mapping[str, str], report: Callable[[str], None],
 ) -> tuple[int, list[str]]:
     kept: deque[str] = deque(maxlen=_LINES_KEPT)
+    secrets = find_secrets(environment)
     try:
         with subprocess.Popen(
             words, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -164,8 +166,9 @@ def _run(
         ) as process:
             assert process.stdout is not None  # noqa: S101  # PIPE above
             for line in process.stdout:
-                report(line.rstrip())
-                kept.append(line.rstrip())
+                said = redact(line.rstrip(), secrets)
+                report(said)
+                kept.append(said)
     except FileNotFoundError as error:
         raise _missing(words[0]) from error
     return process.returncode, list(kept)

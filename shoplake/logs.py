@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 import time
 import traceback
 from types import TracebackType
@@ -34,9 +35,13 @@ def configure_logging(level: str = "INFO") -> None:
     # It warns of statements that it cannot read, and those are refused in our own words.
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     logging.getLogger("shoplake").setLevel(level)
+    logging.captureWarnings(True)
     sys.excepthook = _print_traceback
+    threading.excepthook = lambda of: _print_traceback(of.exc_type, of.exc_value, of.exc_traceback)
 
 
-def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _print_traceback(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None,
+) -> None:
     text = "".join(traceback.format_exception(kind, error, trace))
     sys.stderr.write(redact(text, own_secrets()))

@@ -44,6 +44,7 @@ class KafkaSettings(_Section):
     security_protocol: Literal["PLAINTEXT", "SASL_SSL"]
     sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
     sasl_username: str
+    sasl_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,255}$")]
     sasl_password: SecretStr = SecretStr("")
     ca_file: str
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -95,6 +96,9 @@ class QualitySettings(_Section):
     future_tolerance: Annotated[int, Field(ge=0)]
 
 
+ADMIN = "admin"  # the role that sees and publishes everything
+
+
 class GovernanceSettings(_Section):
     role: Annotated[str, Field(min_length=1)]
     key: SecretStr = SecretStr("")
@@ -125,6 +129,7 @@ class GcpSettings(_Section):
     dataset_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
     location: str
     policy_tags: dict[Literal["public", "internal", "personal", "secret"], str]
+    secret_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
     storage_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/]+)?$")]
     storage_timeout: PositiveInt
     dataproc: DataprocSettings

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 from pydantic import SecretStr, ValidationError, model_validator
@@ -34,6 +34,7 @@ from shoplake.sections import (
     StackSettings,
     WarehouseSettings,
 )
+from shoplake.yaml_files import parse_yaml
 
 ENV_PREFIX = "SHOPLAKE_"
 PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
@@ -79,8 +80,11 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the environment win over the files, which arrive as init arguments."""
-        return env_settings, init_settings
+        """Let the environment win over the files, which arrive as init arguments; the profile is settled before."""
+        def environment() -> dict[str, Any]:
+            return {name: value for name, value in env_settings().items() if name != "profile"}
+
+        return cast(PydanticBaseSettingsSource, environment), init_settings
 
     @model_validator(mode="after")
     def _cloud_warehouse_has_a_project(self) -> "Settings":
@@ -95,6 +99,8 @@ class Settings(BaseSettings):
         if self.profile != "local" and self.kafka.security_protocol == "PLAINTEXT" and not is_here:
             raise ValueError(f"kafka.security_protocol is PLAINTEXT, which the profile {self.profile} allows for a "
                              "broker on this machine only; set it to SASL_SSL")
+        if self.kafka.bootstrap_servers == EMBEDDED and self.kafka.security_protocol != "PLAINTEXT":
+            raise ValueError("kafka.security_protocol is for another broker: the embedded one is PLAINTEXT on loopback")
         return self
 
     @model_validator(mode="after")
@@ -216,8 +222,7 @@ def load_settings(profile: str | None = None, config_dir: Traversable | None = N
     for file in sources:
         values = _merged(values, _read_yaml(file))
     try:
-        # The copy lets the flag win over PROFILE_VARIABLE, which pydantic reads as the field `profile` too.
-        return Settings(**{**values, "profile": name}).model_copy(update={"profile": name})
+        return Settings(**{**values, "profile": name})
     except ValidationError as error:
         raise ConfigError(_explain(error, sources)) from error
     except SettingsError as error:
@@ -238,7 +243,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 
 def _read_yaml(file: Traversable) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -271,6 +276,8 @@ def _explain(error: ValidationError, sources: Sequence[Traversable]) -> str:
 
 def _may_be_secret(place: tuple[int | str, ...]) -> bool:
     """Tell whether a wrong value stands in a section that has a secret: it may be that one, under a wrong name."""
-    section = Settings.model_fields.get(str(place[0])) if place else None
+    if not place:  # a rule over several sections: the value is all of them
+        return True
+    section = Settings.model_fields.get(str(place[0]))
     keys = getattr(section.annotation, "model_fields", {}) if section else {}
     return any(key.annotation is SecretStr for key in keys.values())

@@ -29,12 +29,15 @@ class Topic:
         return {part: end - until.get(part, 0) for part, end in self.ends.items() if until.get(part, 0) < end}
 
 
-def connect(kafka: Any, client: type, settings: Settings, *, timeout: float | None = None, **options: Any) -> Any:
+def connect(
+    kafka: Any, client: type, settings: Settings, *, timeout: float | None = None, address: str = "", **options: Any,
+) -> Any:
     """Make one of kafka-python's clients, connected within kafka.delivery_timeout, or `timeout` seconds.
 
     Args:
         kafka: kafka-python's module of that name; the package itself knows no client.
         client: KafkaConsumer, KafkaProducer or KafkaAdminClient of it.
+        address: of a broker that the settings do not name yet.
 
     Raises:
         ConfigError: the broker wants a login, and user or password is missing.
@@ -42,8 +45,13 @@ def connect(kafka: Any, client: type, settings: Settings, *, timeout: float | No
     """
     limit = timeout or settings.kafka.delivery_timeout
     try:
-        return client(bootstrap_servers=settings.bootstrap_servers.split(","), bootstrap_timeout_ms=int(1000 * limit),
-                      request_timeout_ms=int(500 * limit), **client_security(settings), **options)
+        return client(
+            bootstrap_servers=(address or settings.bootstrap_servers).split(","),
+            bootstrap_timeout_ms=int(1000 * limit), request_timeout_ms=int(500 * limit), **client_security(settings),
+            **options)
+    except kafka.errors.SaslAuthenticationFailedError as error:
+        raise SourceError(f"the broker at {settings.bootstrap_servers} refuses the login (kafka.sasl_username, "
+                          "kafka.sasl_secret)") from error
     except kafka.errors.KafkaError as error:
         raise _no_answer(settings, limit, error) from error
 
@@ -92,6 +100,8 @@ def find_topic(kafka: Any, settings: Settings) -> Topic | None:
 
 
 def _no_answer(settings: Settings, limit: float, error: Exception) -> SourceError:
+    has_tls = settings.kafka.security_protocol != "PLAINTEXT"
+    why = ", or its certificate is not trusted (kafka.ca_file), or it refuses the login" if has_tls else ""
     return SourceError(
         f"no Kafka broker answers at {settings.bootstrap_servers} within {limit:g} s "
-        f"(kafka.delivery_timeout): {type(error).__name__}. Look at it with: python kafka/broker.py status")
+        f"(kafka.delivery_timeout): {type(error).__name__}{why}. Look at it with: python kafka/broker.py status")

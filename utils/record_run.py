@@ -39,10 +39,10 @@ def record(arguments: argparse.Namespace) -> int:
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import replace_rows, text_literal
     from shoplake.lake.locks import hold_lock
-    from shoplake.warehouse import open_warehouse
+    from shoplake.warehouse import ADMIN, open_warehouse
 
     lake = locate_lake(settings)
-    with open_warehouse(settings) as warehouse:
+    with open_warehouse(settings, ADMIN) as warehouse:
         row = describe_run(lake, arguments)
         with hold_lock(lake, RUNS.name, settings.lake.lock_timeout) as lock:
             rows = pa.Table.from_pylist([row], schema=arrow_schema(RUNS))

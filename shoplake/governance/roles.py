@@ -1,6 +1,6 @@
 """Who sees what of the served tables: configs/roles.yaml, and the GoogleSQL that shows a relation to a role.
 
-The text is written once: DuckDB makes its views of it, BigQuery its authorised views.
+The text is GoogleSQL, as all questions are; DuckDB makes its views of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,19 @@ from shoplake.contract.columns import Column, Privacy
 from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
 from shoplake.errors import ConfigError
+from shoplake.sections import ADMIN
 from shoplake.settings import find_resources
+from shoplake.yaml_files import parse_yaml
 
-ADMIN = "admin"
 _MUST_NAME: tuple[Privacy, ...] = ("personal", "secret")
 _INTEGERS = ("INT", "BIGINT")
+_LONG = 12  # characters, of which four tell little
 
 
 class Bucket(BaseModel):
     """A number, rounded down to a multiple.
 
-    The most keeps an exact quotient exact: NUMERIC has nine decimals.
+    With more than the most a quotient of amounts, which have 4 decimals, would be rounded: NUMERIC has 9.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,7 +91,7 @@ def load_roles(config_dir: Traversable | None = None) -> Mapping[str, Role]:
     file = (config_dir or find_resources("configs")) / "roles.yaml"
     try:
         roles = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,29}$")], Role]).validate_python(
-            yaml.safe_load(file.read_text(encoding="utf-8")))
+            parse_yaml(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"cannot read the roles in {file}: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -140,7 +142,7 @@ def _show(column: Column, mask: Mask, salt: str) -> str:
     if mask == "hash":
         return f"{hashed} AS {name}"
     if mask == "last_four":
-        return f"IF(LENGTH({name}) > 4, 'XXXXX' || RIGHT({name}, 4), {hashed}) AS {name}"
+        return f"IF(LENGTH({name}) >= {_LONG}, 'XXXXX' || RIGHT({name}, 4), {hashed}) AS {name}"
     size = mask.bucket
     if column.type in _INTEGERS:  # their quotient would be FLOAT64
         return f"{name} - MOD(MOD({name}, {size}) + {size}, {size}) AS {name}"

@@ -1,10 +1,11 @@
 """The warehouse: where the served tables are asked questions, in one dialect."""
 
 from shoplake.errors import ConfigError
+from shoplake.sections import ADMIN
 from shoplake.settings import Settings
 from shoplake.warehouse.protocol import Warehouse
 
-__all__ = ["Warehouse", "open_warehouse"]
+__all__ = ["ADMIN", "Warehouse", "open_warehouse"]
 
 
 def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
@@ -19,7 +20,7 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
     """
     from shoplake.governance.audit import check_end
     from shoplake.governance.keys import purpose_key
-    from shoplake.governance.roles import ADMIN, find_role
+    from shoplake.governance.roles import find_role
     from shoplake.lake.addresses import locate_lake
     from shoplake.warehouse.audited import AuditedWarehouse
 

@@ -152,7 +152,9 @@ class DuckDBWarehouse:
         relation = find_relation(name)
         if isinstance(relation, View):
             return f"a view over {', '.join(relation.reads)}"
-        return self._lake.table(relation) if self._is_built(relation) else "not built yet: no rows"
+        if not self._is_built(relation):
+            return "not built yet: no rows"
+        return self._lake.table(relation) if self._role.sees_all(relation) else "shown as the role may see it"
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:

@@ -202,6 +202,12 @@ def _round(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def _hash(node: exp.Expr) -> exp.Expr:
+    if _kind(node.this) != "STRING":
+        raise QueryRefusedError(f"{show(node)}: SHA256 takes a STRING; write CAST(… AS STRING).", find_line(node))
+    return node
+
+
 def _extract(node: exp.Expr) -> exp.Expr:
     part = node.name.upper()
     if part == "DAYOFWEEK":  # GoogleSQL counts from Sunday = 1, DuckDB from Sunday = 0
@@ -221,5 +227,5 @@ _RULES: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
     exp.Literal: _write_literal, exp.Div: _divide, exp.SafeDivide: _divide, exp.IntDiv: _divide_integers,
     exp.Mod: _divide_integers, exp.Mul: _multiply, exp.Sum: _aggregate, exp.CountIf: _aggregate, exp.Avg: _aggregate,
     exp.Window: _aggregate, exp.Cast: _convert, exp.TryCast: _convert, exp.Round: _round, exp.Extract: _extract,
-    exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,
+    exp.SHA2Digest: _hash, exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,
 }

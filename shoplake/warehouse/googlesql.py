@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import OptimizeError, ParseError, TokenError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
+from sqlglot.optimizer.scope import traverse_scope
 from sqlglot.schema import MappingSchema
 
 from shoplake.contract.render import bigquery_type
@@ -107,6 +108,7 @@ def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Ta
     used = _bind(tree, parameters)
     _join_signs(tree)
     resolved = _resolve(tree, relations)
+    _check_scopes(resolved)
     _check_names(resolved)
     return Query(resolved, tables, used, find_unfiltered(resolved, relations))
 
@@ -172,8 +174,13 @@ def _check_construct(node: exp.Expr) -> None:
         raise _unproven("LIKE with an escape", node, "write STARTS_WITH or ENDS_WITH")
     elif isinstance(node, exp.Date) and node.args.get("zone"):
         raise _unproven("DATE in a time zone", node, "times are UTC; event_date is the shop's day")
-    elif isinstance(node, exp.SHA2Digest) and node.text("length") != "256":
-        raise _unproven(f"SHA{node.text('length')}", node, "write TO_HEX(SHA256(…))")
+    elif isinstance(node, exp.SHA2Digest) and (
+            node.text("length") != "256" or not isinstance(node.parent, exp.LowerHex)):
+        raise _unproven(f"SHA{node.text('length')} by itself", node, "write TO_HEX(SHA256(…))")
+    elif isinstance(node, exp.LowerHex) and not isinstance(node.this, exp.SHA2Digest):
+        raise _unproven("TO_HEX of something else than SHA256", node, "write TO_HEX(SHA256(…))")
+    elif isinstance(node, exp.Right) and not (isinstance(node.expression, exp.Literal) and node.expression.is_int):
+        raise _unproven("RIGHT without a literal length", node, "write RIGHT(…, 4)")
     elif isinstance(node, exp.CurrentDate) and node.this:
         raise _unproven("CURRENT_DATE in a time zone", node, "pass the day as a parameter")
 
@@ -238,6 +245,14 @@ def _resolve(tree: exp.Query, relations: Sequence[Table | View]) -> exp.Expr:
         return annotate_types(resolved, schema=schema, dialect=DIALECT)
     except OptimizeError as error:
         raise QueryRefusedError(f"{_first_line(error)} The columns stand in docs/data_dictionary.md.") from error
+
+
+def _check_scopes(tree: exp.Expr) -> None:
+    """Refuse a name that is a WITH query's, but stands where that query cannot be seen: an engine's own table, then."""
+    for scope in traverse_scope(tree):
+        for source in scope.sources.values():
+            if isinstance(source, exp.Table) and not source.db:
+                raise QueryRefusedError(f"seen: the table {source.name}. {_HINT}.", find_line(source))
 
 
 def _check_names(tree: exp.Expr) -> None:

@@ -133,9 +133,11 @@ def test_a_bugs_traceback_hides_it(planted: None) -> None:
 def test_a_command_tells_none_of_its_secrets(
     arguments: list[str], data_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ) -> None:
-    secrets = {"SHOPLAKE_GOVERNANCE__KEY": HEX_SECRET * 2, "SHOPLAKE_AIRFLOW__WEBHOOK_URL": f"https://h.test/{SECRET}"}
+    secrets = {"SHOPLAKE_GOVERNANCE__KEY": HEX_SECRET * 2, "SHOPLAKE_AIRFLOW__WEBHOOK_URL": f"https://h.test/{SECRET}",
+               "SHOPLAKE_KAFKA__SASL_PASSWORD": SECRET}
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SHOPLAKE_KAFKA__DELIVERY_TIMEOUT", "2")
     monkeypatch.setattr("sys.argv", arguments)
     try:
         runpy.run_path(str(PROJECT_ROOT / arguments[0]))["main"](arguments[1:])
@@ -155,9 +157,40 @@ def test_settings_in_print_show_none(monkeypatch: pytest.MonkeyPatch) -> None:
         assert HEX_SECRET not in text
 
 
+@pytest.mark.parametrize(("environment", "text"), [
+    ({"MYSQL_PWD": "geheim99"}, "geheim99"), ({"DB_PASS": "geheim99"}, "geheim99"),
+    ({"API_AUTH": "geheim99"}, "geheim99"), ({"APIKEY": "geheim99"}, "geheim99"),
+    ({"X_TOKEN": "geheim99\n"}, "geheim99"),
+    ({"TLS_KEY": "-----BEGIN\ngeheim99\n-----END"}, "line geheim99 of it"),
+    ({"DB_SECRET": '{"username": "ada", "password": "geheim99"}'}, "geheim99"),
+    ({"SHOPLAKE_KAFKA": '{"sasl_password": "geheim99"}'}, "geheim99"),
+    ({"A_SECRET": 'ge"heim99'}, 'said {"a": "ge\\"heim99"}'), ({"A_SECRET": "ge heim99"}, "a=ge%20heim99"),
+    ({"DB": "postgresql://ada:geheim99@db.test/x"}, "geheim99"),
+    ({}, "postgresql://ada:ge/heim@99@db.test/x"), ({}, "https://geheim99@github.test"), ({}, "--password geheim99"),
+    ({}, "Authorization: Token geheim99"), ({}, '{\\"api_key\\": \\"geheim99\\"}'), ({}, "AWS_ACCESS_KEY: geheim99"),
+    ({}, "private_key=geheim99"), ({}, "password=12345699"), ({}, '"password": "a\\"bgeheim99"'),
+])
+def test_a_secret_is_known_in_each_of_its_forms(environment: dict[str, str], text: str) -> None:
+    said = redact(text, find_secrets(environment))
+    assert HIDDEN in said
+    assert not any(part in said for part in ("heim", "99"))
+
+
+@pytest.mark.parametrize("text", ["a-" * 2000, "part-00000." * 5000, "password" * 5000, "token " * 5000, '"' * 20000])
+def test_a_long_text_is_no_trap(text: str) -> None:
+    assert redact(text, ()) == text  # a pattern that goes back over it again and again would take minutes
+
+
 def test_what_is_no_secret_stays() -> None:
-    secrets = find_secrets({"HOME": "/root/some/where", "API_TOKEN": "short", "PATH": os.defpath})
+    secrets = find_secrets({
+        "HOME": "/root/some/where", "API_TOKEN": "short", "PATH": os.defpath, "DISK_KEYBOARD": "keyboard",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/home/me/account.json", "POSTGRES_PASSWORD_FILE": "/run/secrets/database",
+        "DB_SECRET": "plain text"})
+    assert secrets[0] == "plain%20text"
+    secrets = tuple(one for one in secrets if "plain" not in one)
     assert secrets == ()
     for text in ("the token of the topic ecommerce_events", "/root/some/where", "secret_version=3", "key: user_id",
+                 "viewer.classes.secret: Input should be 'clear'", "token_env: String should match",
+                 "basic statistics", "Basic authentication is required",
                  "https://example.test:8080/path", "tokens: 12"):
         assert redact(text, secrets) == text

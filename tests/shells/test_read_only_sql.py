@@ -61,6 +61,11 @@ REFUSED = {
     "EXPLAIN SELECT 1 AS a": "",
     "DESCRIBE ops.runs": "",
     "SELECT current_setting('temp_directory') AS s": "CURRENT_SETTING",
+    "SELECT s.sql FROM pragma_x AS s WHERE 1 IN (WITH pragma_x AS (SELECT 1 AS a) SELECT a FROM pragma_x)":
+        "seen: the table pragma_x",
+    "SELECT RIGHT(run_id, -2) AS a FROM ops.runs": "RIGHT without a literal length",
+    "SELECT TO_HEX(run_id) AS a FROM ops.runs": "TO_HEX of something else",
+    "SELECT SHA256(run_id) AS a FROM ops.runs": "SHA256 by itself",
     # tables that are not served, from anywhere in the text
     "SELECT * FROM bronze.events": "seen: the table bronze.events", "SELECT * FROM silver.events": "silver.events",
     "WITH a AS (SELECT value FROM silver.quarantine) SELECT value FROM a": "silver.quarantine",

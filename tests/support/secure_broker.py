@@ -1,12 +1,18 @@
 """A real broker that speaks TLS only, wants a login by SCRAM and lets accounts do what kafka/acls.yaml says."""
 
+import base64
 import ipaddress
+import json
 import secrets
+import socket
+import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +129,7 @@ def _prepare(broker: SecureBroker) -> None:
     )
 
     with closing(KafkaAdminClient(
-            bootstrap_servers=broker.address, security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512",
-            sasl_plain_username=ADMIN, sasl_plain_password=broker.passwords[ADMIN], ssl_cafile=str(broker.ca_file),
-            bootstrap_timeout_ms=60_000)) as admin:
+            bootstrap_servers=broker.address, bootstrap_timeout_ms=60_000, **_admin_login(broker))) as admin:
         admin.create_topics([NewTopic(TOPIC, 3, 1)], timeout_ms=30_000, wait_for_metadata=True)
         rights = []
         for account, resources in ACCOUNTS.items():
@@ -139,3 +143,69 @@ def _prepare(broker: SecureBroker) -> None:
                     ACL(f"User:{account}", "*", ACLOperation[operation.upper()], ACLPermissionType.ALLOW, pattern)
                     for operation in operations]
         admin.create_acls(rights)
+
+
+def count_of_topic(broker: SecureBroker) -> int:
+    """Count the topic's records."""
+    from kafka import KafkaConsumer, TopicPartition
+
+    with closing(KafkaConsumer(bootstrap_servers=broker.address, **_admin_login(broker))) as consumer:
+        parts = [TopicPartition(TOPIC, number) for number in range(3)]
+        return sum(consumer.end_offsets(parts).values())
+
+
+def _admin_login(broker: SecureBroker) -> dict[str, Any]:
+    return {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-512", "sasl_plain_username": ADMIN,
+            "sasl_plain_password": broker.passwords[ADMIN], "ssl_cafile": str(broker.ca_file)}
+
+
+@contextmanager
+def listen_by_tls(key_store: Path, received: list[bytes]) -> Iterator[int]:
+    """Accept connections by TLS on loopback; what comes after a handshake goes to `received`; nothing is answered."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(key_store)
+    server = socket.create_server((HOST, 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:  # closed
+                return
+            with suppress(OSError):
+                connection.settimeout(3)
+                with context.wrap_socket(connection, server_side=True) as talk:
+                    if content := talk.recv(100):
+                        received.append(content)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield server.getsockname()[1]
+    finally:
+        server.close()
+
+
+@contextmanager
+def serve_secret(answer: Any) -> Iterator[tuple[str, list[str]]]:
+    """Answer as Secret Manager does, with a secret or a status; give the address, and what was asked."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            content = base64.b64encode(json.dumps(answer).encode()).decode()
+            self.send_response(answer if isinstance(answer, int) else 200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"name": "x", "payload": {"data": content}}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://{HOST}:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
