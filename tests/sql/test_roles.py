@@ -212,7 +212,8 @@ HIDDEN_TRIES = (
     "SELECT SUM(CAST(country AS INT64)) AS a FROM silver.users_dim WHERE country_code = 'ZZ'",
     "SELECT MOD(follower_count, IF(country_code = 'ZZ', 0, 1)) AS a FROM silver.users_dim",
     "SELECT user_id FROM whole_silver.users_dim WHERE country_code = 'ZZ'",
-    "SELECT 1 AS a FROM silver.users_dim WHERE IF(country_code = 'ZZ', 9223372036854775807, 0) + 1 > 0",
+    "SELECT 1 AS a FROM silver.users_dim "
+    "WHERE IF(country_code = 'ZZ', 9223372036854775807, follower_count) * (follower_count + 2) > 0",
     "SELECT 1 AS a FROM silver.users_dim WHERE SQRT(IF(country_code = 'ZZ', -1.0, 1.0)) > 0",
     "SELECT MAX(follower_count) - MIN(follower_count) AS a, COUNT(*) AS n FROM silver.users_dim HAVING n > 1",
 )
