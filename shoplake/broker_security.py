@@ -7,7 +7,7 @@ from shoplake.errors import ConfigError
 from shoplake.lake.secrets import read_secret
 from shoplake.settings import Settings
 
-PASSWORD_VARIABLE = "SHOPLAKE_KAFKA__SASL_PASSWORD"  # noqa: S105 - a variable's name
+PASSWORD_VARIABLE = "SHOPLAKE_KAFKA__SASL_PASSWORD"  # noqa: S105 - a variable's name  # pragma: allowlist secret
 _LOGIN_MODULES = {
     "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
     "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",

@@ -101,7 +101,7 @@ def test_an_account_has_no_other_right(
 
 
 @pytest.mark.parametrize(("other", "said"), [
-    ({"SHOPLAKE_KAFKA__SASL_PASSWORD": "wrong-password"}, "refuses the login"),
+    ({"SHOPLAKE_KAFKA__SASL_PASSWORD": "wrong-password"}, "refuses the login"),  # pragma: allowlist secret
     ({"SHOPLAKE_KAFKA__SASL_PASSWORD": ""}, "SHOPLAKE_KAFKA__SASL_PASSWORD"),
     ({"SHOPLAKE_KAFKA__CA_FILE": ""}, "its certificate is not trusted"),
     ({"SHOPLAKE_KAFKA__CA_FILE": "/nowhere.pem"}, "/nowhere.pem holds no certificate"),
@@ -133,7 +133,7 @@ def test_a_certificate_for_another_host_is_none(
     ca_file, key_store = make_certificates(tmp_path, host)
     received: list[bytes] = []
     with listen_by_tls(key_store, received) as port:
-        for name, value in {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a", "SASL_PASSWORD": "some-password",
+        for name, value in {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a", "SASL_PASSWORD": "some-password",  # pragma: allowlist secret
                             "CA_FILE": str(ca_file), "BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
                             "DELIVERY_TIMEOUT": "4"}.items():
             monkeypatch.setenv(f"SHOPLAKE_KAFKA__{name}", value)
@@ -166,7 +166,7 @@ def test_a_cloud_profile_without_tls_is_refused(
     assert client_security(load_settings(profile)) == {}
 
 
-SECRET = {"username": "shoplake", "password": "from-the-store"}
+SECRET = {"username": "shoplake", "password": "from-the-store"}  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize(("answer", "said"), [
@@ -187,7 +187,7 @@ def test_the_login_comes_from_secret_manager(
             assert (options["sasl_plain_username"], options["sasl_plain_password"]) == tuple(SECRET.values())
             monkeypatch.setenv("SHOPLAKE_KAFKA__SASL_PASSWORD", "of-the-environment")
             monkeypatch.setenv("SHOPLAKE_KAFKA__SASL_USERNAME", "ada")
-            assert client_security(load_settings("dev"))["sasl_plain_password"] == "of-the-environment"
+            assert client_security(load_settings("dev"))["sasl_plain_password"] == "of-the-environment"  # pragma: allowlist secret
     assert asked == ["/v1/projects/shoplake-dev/secrets/shoplake-kafka/versions/latest:access"]
 
 
@@ -197,4 +197,4 @@ def test_a_password_cannot_break_out_of_its_quotes(monkeypatch: pytest.MonkeyPat
     for name, value in servers.items():
         monkeypatch.setenv(f"SHOPLAKE_KAFKA__{name}", value)
     config = spark_security(load_settings())["kafka.sasl.jaas.config"]
-    assert config.endswith('required username="a" password="x\\" evil=\\"\\\\";')
+    assert config.endswith('required username="a" password="x\\" evil=\\"\\\\";')  # pragma: allowlist secret
