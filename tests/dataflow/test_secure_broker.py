@@ -133,7 +133,8 @@ def test_a_certificate_for_another_host_is_none(
     ca_file, key_store = make_certificates(tmp_path, host)
     received: list[bytes] = []
     with listen_by_tls(key_store, received) as port:
-        for name, value in {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a", "SASL_PASSWORD": "some-password",  # pragma: allowlist secret
+        for name, value in {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a",
+                            "SASL_PASSWORD": "some-password",  # pragma: allowlist secret
                             "CA_FILE": str(ca_file), "BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
                             "DELIVERY_TIMEOUT": "4"}.items():
             monkeypatch.setenv(f"SHOPLAKE_KAFKA__{name}", value)
@@ -187,7 +188,8 @@ def test_the_login_comes_from_secret_manager(
             assert (options["sasl_plain_username"], options["sasl_plain_password"]) == tuple(SECRET.values())
             monkeypatch.setenv("SHOPLAKE_KAFKA__SASL_PASSWORD", "of-the-environment")
             monkeypatch.setenv("SHOPLAKE_KAFKA__SASL_USERNAME", "ada")
-            assert client_security(load_settings("dev"))["sasl_plain_password"] == "of-the-environment"  # pragma: allowlist secret
+            chosen = client_security(load_settings("dev"))
+            assert chosen["sasl_plain_password"] == "of-the-environment"  # pragma: allowlist secret
     assert asked == ["/v1/projects/shoplake-dev/secrets/shoplake-kafka/versions/latest:access"]
 
 
