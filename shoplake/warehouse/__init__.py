@@ -26,7 +26,6 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
 
     name, lake = role or settings.governance.role, locate_lake(settings)
     seen = find_role(name)
-    check_end(lake, settings)  # before a key is used, and perhaps made
     warehouse: Warehouse
     if settings.warehouse.kind == "bigquery":
         if name != ADMIN:
@@ -35,9 +34,11 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
         from shoplake.warehouse.bigquery import open_bigquery
 
         warehouse = open_bigquery(settings)
+        check_end(lake, settings)
     else:
         from shoplake.warehouse.duckdb import DuckDBWarehouse
 
+        check_end(lake, settings)  # before a key is used, and perhaps made
         salt = "" if name == ADMIN else purpose_key(settings, "mask").hex()
         warehouse = DuckDBWarehouse(lake, settings.warehouse.query_timeout, seen, salt)
     return AuditedWarehouse(warehouse, lake, settings, name) if lake.is_local else warehouse

@@ -145,6 +145,6 @@ def test_the_report_is_read_offline_in_light_and_dark(
         page.goto(file.as_uri())
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == GROUNDS[scheme]
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert page.locator("svg").count() == 6
+        assert page.locator("svg").count() == 8
         label = page.locator("svg text").first.evaluate("element => getComputedStyle(element).fill")
         assert label == page.evaluate("getComputedStyle(document.body).color")
