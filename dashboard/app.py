@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 from shoplake.dashboards.blocks import Block, Graph, Notice, Page
 from shoplake.errors import EXIT_OK, EXIT_USAGE, ShoplakeError
 from shoplake.logs import configure_logging
-from shoplake.redaction import redact
-from shoplake.settings import PROFILES, load_settings, own_secrets
+from shoplake.settings import PROFILES, hide_secrets, load_settings
 
 if TYPE_CHECKING:
     from shoplake.dashboards.board import Board
@@ -67,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def show_error(error: ShoplakeError) -> None:
     """Show a message, without secrets."""
-    show_block(Notice("error", redact(str(error), own_secrets())))
+    show_block(Notice("error", hide_secrets(str(error))))
 
 
 def open_board(profile: str | None) -> "Board":

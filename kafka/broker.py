@@ -243,6 +243,5 @@ def _create_topics(settings: Settings, address: str = "") -> list[str]:
         return [topic.name for topic in missing]
 
 
-
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

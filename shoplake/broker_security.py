@@ -56,7 +56,7 @@ def find_login(settings: Settings) -> tuple[str, str]:
     kafka = settings.kafka
     user, password = kafka.sasl_username, kafka.sasl_password.get_secret_value()
     if not password and kafka.sasl_secret:
-        told = read_secret(settings, kafka.sasl_secret)
+        told = read_secret(settings.gcp.project_id, kafka.sasl_secret, settings.gcp.secret_endpoint)
         user, password = user or told.get("username", ""), told.get("password", "")
     if not (user and password):
         raise ConfigError(f"kafka.security_protocol of the profile {settings.profile} is {kafka.security_protocol}, "

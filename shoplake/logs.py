@@ -8,7 +8,7 @@ import traceback
 from types import TracebackType
 
 from shoplake.redaction import redact
-from shoplake.settings import own_secrets
+from shoplake.settings import hide_secrets, own_secrets
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -44,4 +44,4 @@ def _print_traceback(
     kind: type[BaseException], error: BaseException | None, trace: TracebackType | None,
 ) -> None:
     text = "".join(traceback.format_exception(kind, error, trace))
-    sys.stderr.write(redact(text, own_secrets()))
+    sys.stderr.write(hide_secrets(text))

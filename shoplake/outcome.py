@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shoplake.errors import EXIT_FAILURE, ShoplakeError
-from shoplake.redaction import redact
-from shoplake.settings import own_secrets
+from shoplake.settings import hide_secrets
 
 EXIT_INTERRUPTED = 130
 
@@ -32,7 +31,7 @@ def run_to_exit_code(command: Callable[[], int]) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"error: {redact(message, own_secrets())}", file=sys.stderr)
+    print(f"error: {hide_secrets(message)}", file=sys.stderr)
 
 
 def _describe_os_error(error: OSError) -> str:

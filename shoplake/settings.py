@@ -12,12 +12,11 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from shoplake.errors import ConfigError, SourceError
-from shoplake.redaction import find_secrets
+from shoplake.redaction import find_secrets, redact
 from shoplake.sections import (
     AirflowSettings,
     DashboardSettings,
@@ -34,7 +33,7 @@ from shoplake.sections import (
     StackSettings,
     WarehouseSettings,
 )
-from shoplake.yaml_files import parse_yaml
+from shoplake.yaml_files import read_yaml
 
 ENV_PREFIX = "SHOPLAKE_"
 PROFILE_VARIABLE = "SHOPLAKE_PROFILE"
@@ -94,8 +93,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _a_broker_elsewhere_has_tls(self) -> "Settings":
-        servers = self.kafka.bootstrap_servers.split(",")
-        is_here = all(server == EMBEDDED or server.rsplit(":", 1)[0] in LOOPBACK for server in servers)
+        is_here = self.kafka.bootstrap_servers == EMBEDDED or are_here(self.kafka.bootstrap_servers)
         if self.profile != "local" and self.kafka.security_protocol == "PLAINTEXT" and not is_here:
             raise ValueError(f"kafka.security_protocol is PLAINTEXT, which the profile {self.profile} allows for a "
                              "broker on this machine only; set it to SASL_SSL")
@@ -193,6 +191,16 @@ def own_secrets() -> tuple[str, ...]:
     return find_secrets(os.environ)
 
 
+def hide_secrets(text: str) -> str:
+    """Give a text without this process's secrets, and without what looks like one; see `redaction.redact`."""
+    return redact(text, own_secrets())
+
+
+def are_here(servers: str) -> bool:
+    """Tell whether all of `host:port[,host:port]` are on this machine."""
+    return all(server.rsplit(":", 1)[0] in LOOPBACK for server in servers.split(","))
+
+
 def find_resources(name: str) -> Traversable:
     """Find a folder of the checkout (configs, sql), or its copy inside the wheel, which has no checkout.
 
@@ -220,7 +228,7 @@ def load_settings(profile: str | None = None, config_dir: Traversable | None = N
     sources = [folder / "config.yaml", folder / f"{name}.yaml"]
     values: dict[str, Any] = {}
     for file in sources:
-        values = _merged(values, _read_yaml(file))
+        values = _merged(values, _read_section(file))
     try:
         return Settings(**{**values, "profile": name})
     except ValidationError as error:
@@ -241,13 +249,8 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
             )
 
 
-def _read_yaml(file: Traversable) -> dict[str, Any]:
-    try:
-        content = parse_yaml(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+def _read_section(file: Traversable) -> dict[str, Any]:
+    content = read_yaml(file)
     if content is None:
         return {}
     if not isinstance(content, dict):

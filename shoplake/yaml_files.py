@@ -1,8 +1,11 @@
-"""YAML in which a key stands once: of two, YAML's own reader keeps the last in silence."""
+"""YAML files in which a key stands once: of two, YAML's own reader keeps the last in silence."""
 
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import yaml
+
+from shoplake.errors import ConfigError
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -18,10 +21,15 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def parse_yaml(text: str) -> Any:
-    """Read a document.
+def read_yaml(file: Traversable) -> Any:
+    """Read a file of one document.
 
     Raises:
-        yaml.YAMLError: it is none, or has a key twice in one mapping.
+        ConfigError: it cannot be read, is no YAML, or has a key twice in one mapping.
     """
-    return yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise ConfigError(f"cannot read the settings file {file}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is no valid YAML: {error}") from error

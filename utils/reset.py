@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from shoplake.errors import EXIT_OK, ConfigError, ShoplakeError, SourceError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import LOOPBACK, PROFILES, PROJECT_ROOT, Settings, load_settings
+from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, are_here, load_settings
 from shoplake.topics import connect
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def check_place(settings: Settings, lake: "Lake") -> None:
         raise ConfigError(f"reset is for the local profile on this machine; the profile is {settings.profile}, and its "
                           f"lake {lake.root}. Make another lake instead: SHOPLAKE_LAKE__ROOT=<new folder>")
     servers = settings.bootstrap_servers
-    if any(server.rsplit(":", 1)[0] not in LOOPBACK for server in servers.split(",")):
+    if not are_here(servers):
         raise ConfigError(f"the broker {servers} (kafka.bootstrap_servers) is not on this machine, and may be others': "
                           "its topic is not deleted from here")
 

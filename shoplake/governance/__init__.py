@@ -1,1 +1,1 @@
-"""Keys, and the log of who did what."""
+"""Keys, the log of who did what, and who sees what."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlglot import exp
 
@@ -17,7 +16,7 @@ from shoplake.contract.tables import TABLES, VIEWS, Table, View
 from shoplake.errors import ConfigError
 from shoplake.sections import ADMIN
 from shoplake.settings import find_resources
-from shoplake.yaml_files import parse_yaml
+from shoplake.yaml_files import read_yaml
 
 _MUST_NAME: tuple[Privacy, ...] = ("personal", "secret")
 _INTEGERS = ("INT", "BIGINT")
@@ -91,11 +90,7 @@ def load_roles(config_dir: Traversable | None = None) -> Mapping[str, Role]:
     file = (config_dir or find_resources("configs")) / "roles.yaml"
     try:
         roles = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,29}$")], Role]).validate_python(
-            parse_yaml(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"cannot read the roles in {file}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is no valid YAML: {error}") from error
+            read_yaml(file))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -2,16 +2,21 @@
 
 import base64
 import json
+from functools import cache
 
 from shoplake.errors import ConfigError, StorageError
-from shoplake.settings import Settings
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_TIMEOUT = 30
+_GOOGLE = "https://secretmanager.googleapis.com"
+_TIMEOUT = 30  # seconds
 
 
-def read_secret(settings: Settings, name: str) -> dict[str, str]:
-    """Give the newest version of a secret of the project, which is a JSON object of texts.
+@cache  # the stream makes clients at each batch; a new version of the secret needs a new process
+def read_secret(project: str, name: str, endpoint: str = "") -> dict[str, str]:
+    """Give the newest version of a project's secret, which is a JSON object of texts; asked for once in a process.
+
+    Args:
+        endpoint: another Secret Manager's address, which is shown no credentials.
 
     Raises:
         ConfigError: there are no credentials, the secret is not there or not ours to read, or it is no such object.
@@ -23,12 +28,11 @@ def read_secret(settings: Settings, name: str) -> dict[str, str]:
     from google.auth.transport.requests import AuthorizedSession
     from requests import RequestException
 
-    where = f"the secret {name} of the project {settings.gcp.project_id}"
-    endpoint = settings.gcp.secret_endpoint or "https://secretmanager.googleapis.com"
-    address = f"{endpoint}/v1/projects/{settings.gcp.project_id}/secrets/{name}/versions/latest:access"
+    where = f"the secret {name} of the project {project}"
+    address = f"{endpoint or _GOOGLE}/v1/projects/{project}/secrets/{name}/versions/latest:access"
     try:
         # Credentials are shown to Google alone.
-        credentials = (AnonymousCredentials() if settings.gcp.secret_endpoint  # type: ignore[no-untyped-call]
+        credentials = (AnonymousCredentials() if endpoint  # type: ignore[no-untyped-call]
                        else google.auth.default(scopes=[_SCOPE])[0])
         session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         answer = session.get(address, timeout=_TIMEOUT)
