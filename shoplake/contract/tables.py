@@ -186,7 +186,7 @@ AUDIT = Table(
      Column("previous_digest", "STRING", "digest of the line before; empty in the first"),
      Column("digest", "STRING", "HMAC-SHA256 (hex) of all other columns, with a key made from the lake's")),
     writer="sql/run_analytics.py",
-    inputs=("what people and programs ask and do (docs/security_model.md); several commands write",),
+    inputs=("what people and programs ask and do; several commands write",),
     readers=("utils/verify_audit.py",),
 )
 
