@@ -101,6 +101,8 @@ ADMIN = "admin"  # the role that sees and publishes everything
 
 class GovernanceSettings(_Section):
     role: Annotated[str, Field(min_length=1)]
+    pseudonyms: bool
+    data_keys: str
     key: SecretStr = SecretStr("")
 
 

@@ -123,26 +123,30 @@ def ingest_local(
     spark: "SparkSession", path: Path, lake: "Lake", settings: Settings, source: str,
 ) -> dict[str, Any]:
     """Take in a file of this machine."""
-    from shoplake.lake.files import keep_file
+    from shoplake.lake.data_keys import open_data_keys
+    from shoplake.lake.sealed_files import keep_sealed
     from shoplake.lake.users import ingest_users
     from shoplake.sources import find_beside, holds_users, open_source
     from shoplake.streaming.files import ingest_file
 
     beside = find_beside(path, source)
     open_source(path, source, settings, beside=beside)  # refuse a file of another format before a copy is kept
-    kept = keep_file(path, lake, source)
+    data_keys = open_data_keys(settings, lake)
     for file in beside:
-        keep_file(file, lake, source)
-    records = open_source(kept.path, source, settings, kept.kept_at_ms, beside)
-    if holds_users(source):
-        counts = ingest_users(records, source, kept.sha256, kept.kept_at_ms, lake, settings.lake.lock_timeout)
-        return describe_taken(records, source, kept.sha256, {**dict.fromkeys(COUNTS, 0), **counts})
-    totals = dict.fromkeys(COUNTS, 0)
-    for row in ingest_file(spark, records, source, kept.sha256, lake, settings):
-        for name, column in COUNTS.items():
-            totals[name] += row[column]
-        LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
-    return describe_taken(records, source, kept.sha256, totals)
+        with keep_sealed(file, lake, source, data_keys):
+            pass
+    with keep_sealed(path, lake, source, data_keys) as kept:
+        records = open_source(kept.path, source, settings, kept.kept_at_ms, beside)
+        totals = dict.fromkeys(COUNTS, 0)
+        if holds_users(source):
+            totals |= ingest_users(records, source, kept.sha256, kept.kept_at_ms, lake, data_keys,
+                                   settings.lake.lock_timeout)
+            return describe_taken(records, source, kept.sha256, totals)
+        for row in ingest_file(spark, records, source, kept.sha256, lake, settings):
+            for name, column in COUNTS.items():
+                totals[name] += row[column]
+            LOG.info("%s chunk %d: %d records", path.name, row["batch_id"], row["bronze_count"])
+        return describe_taken(records, source, kept.sha256, totals)
 
 
 def describe_taken(records: "SourceReader", source: str, sha256: str, counts: dict[str, int]) -> dict[str, Any]:

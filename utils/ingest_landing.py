@@ -110,7 +110,9 @@ def take_in_file(
     landing: "Landing[Any]", arrival: "Arrived", path: Path, settings: Settings, lake: "Lake", failures: Counter[str],
 ) -> tuple[str, Entry]:
     """Take in an arrival whose bytes are in a file of this machine; see take_in."""
-    from shoplake.lake.files import is_ingested, keep_file
+    from shoplake.lake.data_keys import open_data_keys
+    from shoplake.lake.files import is_ingested
+    from shoplake.lake.sealed_files import keep_sealed
     from shoplake.lake.users import ingest_users
     from shoplake.sources import file_sha256, holds_users, list_sources, open_source
     from shoplake.sources.landing import choose_route, inspect_file
@@ -131,21 +133,22 @@ def take_in_file(
         inspection = inspect_file(path, source, settings)
     except (SourceError, ConfigError) as error:  # the latter: of a kind that this shop excludes
         return reject(landing, arrival, settings, describe_reason(arrival, path, error), lake, sha256)
-    kept = keep_file(path, lake, source)
     route = choose_route(inspection, source, arrival.byte_count, settings)
-    if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
-        return "waiting", {}
-    for warning in inspection.warnings:
-        LOG.warning("%s", describe_reason(arrival, path, warning))
-    try:
-        if holds_users(source):
-            records = open_source(kept.path, source, settings, kept.kept_at_ms)
-            ingest_users(records, source, sha256, kept.kept_at_ms, lake, settings.lake.lock_timeout)
-        else:
-            send(kept.path, source, route, settings)
-    except SourceError:
-        failures[route] += 1
-        raise
+    data_keys = open_data_keys(settings, lake)
+    with keep_sealed(path, lake, source, data_keys) as kept:
+        if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
+            return "waiting", {}
+        for warning in inspection.warnings:
+            LOG.warning("%s", describe_reason(arrival, path, warning))
+        try:
+            if holds_users(source):
+                records = open_source(kept.path, source, settings, kept.kept_at_ms)
+                ingest_users(records, source, sha256, kept.kept_at_ms, lake, data_keys, settings.lake.lock_timeout)
+            else:
+                send(kept.path, source, route, settings)
+        except SourceError:
+            failures[route] += 1
+            raise
     record(arrival, lake, settings, sha256, "ingested", inspection, route)
     LOG.info("%s: %d records by the route %s", arrival.label, inspection.record_count, route)
     outcome, entry = moved("ingested", landing, arrival, sha256)

@@ -109,11 +109,14 @@ def rebuild_tables(settings: Settings, lake: "Lake", lock: "HeldLock") -> dict[s
 
 def ingest_all(spark: Any, lake: "Lake", scratch: "Lake", batches: list[Any], settings: Settings) -> None:
     """Take each batch of bronze into the scratch lake as it was taken in first."""
+    from shoplake.lake.data_keys import open_data_keys
     from shoplake.lake.rebuild import read_batch
     from shoplake.streaming.ingest import Batch, ingest_batch
+    from shoplake.streaming.seal import unseal
 
+    data_keys = open_data_keys(settings, lake)
     for number, batch in enumerate(batches, start=1):
-        row = ingest_batch(read_batch(spark, lake, batch),
+        row = ingest_batch(unseal(read_batch(spark, lake, batch), data_keys),
                            Batch(batch.query_id, batch.batch_id, batch.origin, batch.topic), scratch, settings)
         LOG.info("batch %d of %d (%s/%d): %d records", number, len(batches), batch.query_id, batch.batch_id,
                  row["bronze_count"])

@@ -1,4 +1,4 @@
-"""Check that the lake balances: every record taken in stands in exactly one of silver, duplicates, quarantine.
+"""Check that the lake balances: every record taken in stands in exactly one of silver, duplicates, quarantine, erased.
 
 Waits for the `ingest` lock, so that no batch is under way. Exit code 0: balanced; 3: a residual was found.
 """
@@ -53,6 +53,7 @@ def _describe(found: "Reconciliation", root: str) -> str:
         f"{'records in the ledger':<24}{found.offsets:>14,}", f"{'bronze':<24}{found.bronze:>14,}",
         f"{'silver':<24}{found.silver:>14,}", f"{'duplicates':<24}{found.duplicates:>14,}",
         f"{'quarantine':<24}{found.quarantine:>14,}",
+        *([f"{'of erased users':<24}{found.erased:>14,}"] if found.erased else []),
         *(f"  {reason:<22}{count:>14,}" for reason, count in found.by_reason.items()),
     ]
     if found.reused_event_ids:

@@ -62,6 +62,7 @@ def replay(arguments: argparse.Namespace) -> int:
     from shoplake.governance.audit import audited
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.arrow import table_exists
+    from shoplake.lake.data_keys import open_data_keys
     from shoplake.lake.ledger import ingested_until
     from shoplake.lake.locks import hold_lock
     from shoplake.lake.replay import open_quarantine
@@ -79,7 +80,8 @@ def replay(arguments: argparse.Namespace) -> int:
         topic = look_up_topic(kafka, settings)
         # The ledger first: what it does not hold yet is in the topic's tail, what it holds is in bronze.
         tail = list(read_marks(settings, topic, ingested_until(lake, topic.id)))
-        with open_quarantine(lake, tail, arguments.reasons, arguments.limit, arguments.again) as quarantine:
+        with open_quarantine(lake, open_data_keys(settings, lake), tail, arguments.reasons, arguments.limit,
+                             arguments.again) as quarantine:
             deliveries = Deliveries()
             if not arguments.dry_run and quarantine.waiting.to_send:
                 with open_sender(kafka, settings, deliveries) as send_one:

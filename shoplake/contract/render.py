@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import sqlglot.expressions as exp
 from sqlglot import parse_one
 
-from shoplake.contract.columns import RATE, Column, Privacy
+from shoplake.contract.columns import AMOUNT, RATE, Column, Privacy
 from shoplake.contract.events import FIELDS
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
 
@@ -46,7 +46,7 @@ def arrow_schema(table: Table) -> "pa.Schema":
     types = {
         "STRING": pa.string(), "BOOLEAN": pa.bool_(), "INT": pa.int32(), "BIGINT": pa.int64(), "DOUBLE": pa.float64(),
         "DATE": pa.date32(), "TIMESTAMP": pa.timestamp("us", "UTC"), "BINARY": pa.binary(), RATE: pa.decimal128(28, 6),
-        "ARRAY<STRING>": pa.list_(pa.string()),
+        AMOUNT: pa.decimal128(28, 4), "ARRAY<STRING>": pa.list_(pa.string()),
     }
     return pa.schema([(column.name, types[column.type]) for column in table.columns])
 

@@ -48,10 +48,14 @@ _BATCH = (
     Column("batch_id", "BIGINT", "The micro-batch, or the file's chunk, from 0"),
 )
 _PAYLOAD = (
-    Column("key", "BINARY", "The record's key: the user", nullable=True, privacy="personal"),
-    Column("value", "BINARY", "The record's bytes, never edited", nullable=True, privacy="personal"),
+    Column("key", "BINARY", "The record's key, encrypted; of no bytes where it is the user's id", nullable=True,
+           privacy="personal"),
+    Column("value", "BINARY", "The record's bytes, encrypted", nullable=True, privacy="personal"),
     Column("headers", "ARRAY<STRUCT<key: STRING, value: BINARY>>", "The record's headers", nullable=True),
 )
+_DATA_KEY = Column("data_key_id", "STRING", "The data key with which the payload is encrypted (AES-256-GCM, bound to "
+                   "the coordinates): the user's, or the day's where the record does not tell one user; erased: the "
+                   "payload was taken out; NULL: it is in the clear", nullable=True)
 _KEPT = (
     ("kept_origin", "STRING", "Origin of the copy that was kept"),
     ("kept_partition", "INT", "Partition of the copy that was kept"),
@@ -67,7 +71,7 @@ _WINDOW = (
 BRONZE_EVENTS = Table(
     "bronze.events", "Every acknowledged record as it came", "record", ("origin", "partition", "offset"),
     (*_COORDINATES, *_PAYLOAD, Column("timestamp", "TIMESTAMP", "The record's timestamp, UTC"),
-     Column("ingest_date", "DATE", "UTC date of timestamp"), *_BATCH),
+     Column("ingest_date", "DATE", "UTC date of timestamp"), *_BATCH, _DATA_KEY),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("the topic", "historical files"),
     readers=("utils/reconcile.py", "utils/rebuild.py", "utils/replay_quarantine.py"),
@@ -99,10 +103,21 @@ SILVER_QUARANTINE = Table(
     (*_COORDINATES, *_PAYLOAD, Column("reasons", "ARRAY<STRING>", "Names of all rules that it failed"),
      Column("event_date", "DATE", "The shop's day, where it could be read", nullable=True),
      Column("event_id", "STRING", "The event's identity, where it could be read", nullable=True),
-     *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH),
+     *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH, _DATA_KEY),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
     readers=("utils/reconcile.py", "utils/rebuild.py", "utils/replay_quarantine.py"),
+)
+SILVER_ERASED = Table(
+    "silver.erased", "Where the records of erased users lie, and where their rows were; nothing of what they said",
+    "record", ("origin", "partition", "offset"),
+    (*_COORDINATES,
+     Column("place", "STRING", "silver, duplicate or quarantine: the row was taken out of there; erased: the record "
+            "came after the erasure, or was taken in again after it"),
+     *_INGEST, *_BATCH),
+    partition_by="ingest_date",
+    writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
+    readers=("utils/reconcile.py", "utils/rebuild.py"),
 )
 PRODUCT_REVENUE_5MIN = Table(
     "silver.product_revenue_5min", "Live sales of each product in windows of 5 minutes",
@@ -134,10 +149,12 @@ LEDGER = Table(
      Column("batch_seconds", "DOUBLE", "Seconds that it took, the wait for the lock included; of a rebuilt row the "
             "rebuild's, NULL in one older than the column", nullable=True),
      Column("lag_count", "BIGINT", "Records that waited in the topic when it ended; NULL where no broker was asked",
+            nullable=True),
+     Column("erased_count", "BIGINT", "Rows to silver.erased; NULL, as none, in one older than the column",
             nullable=True)),
     served=True,
     writer="spark/streaming_pipeline.py",
-    inputs=("bronze.events", "silver.events", "silver.duplicates", "silver.quarantine"),
+    inputs=("bronze.events", "silver.events", "silver.duplicates", "silver.quarantine", "silver.erased"),
     readers=("utils/reconcile.py", "spark/batch_processing.py", "utils/check_stream.py", "utils/record_run.py"),
 )
 RUNS = Table(
@@ -192,11 +209,13 @@ AUDIT = Table(
 
 # What a micro-batch writes, in the order of its writes; one lock is held for all of them.
 INGEST_TABLES = (
-    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
+    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, SILVER_ERASED,
+    PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
     LEDGER,
 )
 TABLES = (
-    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
+    BRONZE_EVENTS, SILVER_EVENTS, SILVER_DUPLICATES, SILVER_QUARANTINE, SILVER_ERASED,
+    PRODUCT_REVENUE_5MIN, CATEGORY_REVENUE_1H,
     DAILY_SALES, CATEGORY_REVENUE, DAILY_SALES_SUMMARY, CUSTOMER_DAILY_SALES, CANCELLATIONS, SESSIONS,
     CONVERSION_FUNNEL, CUSTOMER_METRICS, CUSTOMER_SEGMENTS, PRODUCTS_DIM, PRODUCT_PERFORMANCE, PRODUCT_RECOMMENDATIONS,
     BRONZE_USERS, USERS_DIM, USER_SEGMENTS,

@@ -37,11 +37,14 @@ BRONZE_USERS = Table(
     "line: origin, offset", ("origin", "offset"),
     (Column("origin", "STRING", "The SHA-256 of the file"), Column("source", "STRING", "The source's name"),
      Column("offset", "BIGINT", "The record's number in the file, from 0"),
-     Column("value", "BINARY", "The line's cells by the file's own columns as JSON; a line that cannot be read",
-            privacy="personal"),
+     Column("value", "BINARY", "The line's cells by the file's own columns as JSON, or a line that cannot be "
+            "read, encrypted; NULL of an erased user", nullable=True, privacy="personal"),
      Column("reasons", "ARRAY<STRING>", "Names of all rules that it failed; without any it is in silver.users_dim, as "
             "long as its file is the source's newest"),
-     Column("kept_at", "TIMESTAMP", "When the file came, UTC")),
+     Column("kept_at", "TIMESTAMP", "When the file came, UTC"),
+     Column("data_key_id", "STRING", "The data key with which the value is encrypted (AES-256-GCM, bound to origin and "
+            "offset): the user's, or the day's where the line does not tell one; erased: it was taken out; NULL: it is "
+            "in the clear", nullable=True)),
     writer="spark/batch_processing.py", inputs=("files of users",),
 )
 USERS_DIM = Table(

@@ -35,9 +35,9 @@ from shoplake.governance.audit_lines import (
     last_end,
     make_lines,
 )
-from shoplake.governance.keys import BOOKMARK, has_key, key_folder, purpose_key, write_private
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
+from shoplake.lake.keys import BOOKMARK, has_key, key_folder, purpose_key, write_private
 from shoplake.lake.locks import hold_lock
 from shoplake.settings import Settings
 

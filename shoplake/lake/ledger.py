@@ -69,7 +69,7 @@ def find_broken_off(lake: Lake, origin: str | None = None) -> list[BrokenOff]:
 
 def count_rows(lake: Lake) -> dict[str, int]:
     """Sum the whole ledger: batches, offsets in, and rows to each place."""
-    totals = dict.fromkeys(("batches", "offsets", "silver", "duplicates", "quarantine", "late"), 0)
+    totals = dict.fromkeys(("batches", "offsets", "silver", "duplicates", "quarantine", "erased", "late"), 0)
     if not table_exists(lake, LEDGER):
         return totals
     for row in read_table(lake, LEDGER).to_pylist():
@@ -78,6 +78,7 @@ def count_rows(lake: Lake) -> dict[str, int]:
         totals["silver"] += row["silver_count"]
         totals["duplicates"] += row["duplicate_count"]
         totals["quarantine"] += row["quarantine_count"]
+        totals["erased"] += row["erased_count"] or 0
         totals["late"] += row["late_count"]
     return totals
 

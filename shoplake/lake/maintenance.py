@@ -5,6 +5,7 @@ Compaction rewrites files and changes no row; the transaction ids in a table's l
 afterwards is still skipped.
 """
 
+import math
 import os
 import time
 import uuid
@@ -22,7 +23,8 @@ from deltalake.exceptions import DeltaError
 from shoplake.contract.tables import BRONZE_USERS, INGEST_TABLES, LEDGER, TABLES, USERS_DIM, Table
 from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import confirm_commit, delta_errors, open_table
+from shoplake.lake.arrow import confirm_commit, delta_errors, open_table, table_exists
+from shoplake.lake.buckets import delete_object, list_objects
 from shoplake.lake.changes import built_ledger_version
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.partitions import TableFile, list_files
@@ -101,6 +103,48 @@ def plan_chunks(files: Iterable[TableFile]) -> list[list[date | None]]:
 def _by_day(files: Iterable[TableFile]) -> dict[date | None, list[TableFile]]:
     ordered = sorted(files, key=lambda file: file.day or date.min)
     return {day: list(of_day) for day, of_day in groupby(ordered, key=lambda file: file.day)}
+
+
+def purge_history(lake: Lake, table: Table, lock: HeldLock) -> None:
+    """Delete every file that the newest version does not need, and the log of all older versions.
+
+    Readers that have an older version open lose it: this is for an erasure, after which nobody may read one.
+
+    Args:
+        lock: the table's, which the caller holds.
+    """
+    if not table_exists(lake, table):
+        return
+    lock.check()
+    if lake.is_local:
+        _refuse_links(Path(lake.table(table)))
+    with delta_errors(lake):
+        delta = open_table(lake, table)
+        # It writes two versions: what the last one says of a deletion is not the newest any more.
+        delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+        delta = open_table(lake, table)
+        delta.create_checkpoint()
+        delete_log_before(lake, table, delta.version())
+    if lake.is_local:
+        _remove_empty_folders(Path(lake.table(table)))
+
+
+def delete_log_before(lake: Lake, table: Table, version: int) -> None:
+    """Delete what the table's log says of versions before one that has a checkpoint."""
+    address = f"{lake.table(table)}/_delta_log"
+    if lake.is_local:
+        for file in Path(address).iterdir():
+            if _version_of(file.name) < version:
+                file.unlink()
+    else:
+        for stored in list_objects(lake, f"{address}/"):
+            if _version_of(stored.address.rsplit("/", 1)[1]) < version:
+                delete_object(lake, stored.address, stored.generation)
+
+
+def _version_of(name: str) -> float:
+    digits = name.removeprefix(".").split(".", 1)[0]  # .0000.json.crc is Hadoop's checksum of 0000.json
+    return int(digits) if digits.isdecimal() else math.inf
 
 
 def _read_files(lake: Lake, table: Table) -> list[TableFile]:

@@ -179,10 +179,11 @@ def _first_commits(lake: Lake) -> dict[Key, int]:
 
 
 def read_batch(spark: SparkSession, lake: Lake, batch: BronzeBatch) -> DataFrame:
-    """Read a batch's raw records from bronze, as the stream had them."""
+    """Read a batch's records from bronze, as they lie there."""
     bronze = read_days(spark, lake, BRONZE_EVENTS, batch.ingest_dates)
     mine = bronze.filter((bronze["query_id"] == batch.query_id) & (bronze["batch_id"] == batch.batch_id))
-    return mine.select("partition", "offset", "key", "value", "headers", "timestamp")
+    return mine.select(
+        "origin", "partition", "offset", "key", "value", "headers", "timestamp", "data_key_id")
 
 
 def replace_table(lake: Lake, table: Table, rebuilt: Lake, query_ids: Iterable[str], lock: HeldLock) -> None:

@@ -1,4 +1,6 @@
-"""Prove that nothing was lost and nothing doubled: offsets = ledger = bronze = silver + duplicates + quarantine.
+"""Prove that nothing was lost and nothing doubled: offsets = ledger = bronze = all its places.
+
+A record of bronze has one place: silver, duplicates, quarantine, or erased.
 
 And that the live windows are what silver gives. Every check is a query that gives the rows which break a guarantee, so
 an empty answer is the proof. Of the events coordinates, batch ids, identities and what the windows sum are read, never
@@ -12,7 +14,14 @@ from typing import Any
 import duckdb
 
 from shoplake.contract.measures import LIVE_WINDOWS, SALES, SALES_EVENT_TYPES, LiveWindow
-from shoplake.contract.tables import BRONZE_EVENTS, LEDGER, SILVER_DUPLICATES, SILVER_EVENTS, SILVER_QUARANTINE
+from shoplake.contract.tables import (
+    BRONZE_EVENTS,
+    LEDGER,
+    SILVER_DUPLICATES,
+    SILVER_ERASED,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+)
 from shoplake.lake.addresses import Lake
 from shoplake.lake.sql import connect_duckdb, select_table
 
@@ -20,12 +29,12 @@ MAX_EXAMPLES = 5
 
 _SOURCES = {
     "bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES, "quarantine": SILVER_QUARANTINE,
-    "ledger": LEDGER, **{f"{live.group}_windows": live.table for live in LIVE_WINDOWS},
+    "erased": SILVER_ERASED, "ledger": LEDGER, **{f"{live.group}_windows": live.table for live in LIVE_WINDOWS},
 }
 
 _EACH_ROOM = "\nUNION ALL\n".join(
     f"SELECT '{room}' AS room, origin, \"partition\", \"offset\", query_id, batch_id FROM {room}"
-    for room in ("bronze", "silver", "duplicates", "quarantine")
+    for room in ("bronze", "silver", "duplicates", "quarantine", "erased")
 )
 # What several checks share: small tables, or the offenders alone.
 _PREPARATIONS = {
@@ -37,6 +46,13 @@ _PREPARATIONS = {
         SELECT room, query_id, batch_id, origin, "partition", count(*) AS row_count, min("offset") AS first_offset,
           max("offset") AS last_offset
         FROM ({_EACH_ROOM}) GROUP BY ALL""",
+    # An erased row counts where it was when the ledger counted it.
+    "counted": """
+        SELECT query_id, batch_id, place, sum(row_count)::BIGINT AS row_count FROM (
+          SELECT query_id, batch_id, room AS place, row_count FROM batches WHERE room <> 'erased'
+          UNION ALL
+          SELECT query_id, batch_id, CASE place WHEN 'duplicate' THEN 'duplicates' ELSE place END, 1 FROM erased
+        ) GROUP BY ALL""",
     "odd_coordinates": f"""
         SELECT origin, "partition", "offset", count(*) FILTER (room = 'bronze') AS bronze_count,
           count(*) FILTER (room <> 'bronze') AS verdict_count
@@ -55,10 +71,9 @@ _RANGE_CHECK = """
 
 def _count_check(room: str, column: str) -> str:
     return f"""
-        SELECT query_id, batch_id, {column} AS ledger_count, coalesce(counted, 0)::BIGINT AS counted
-        FROM ledger LEFT JOIN (
-          SELECT query_id, batch_id, sum(row_count) AS counted FROM batches WHERE room = '{room}' GROUP BY ALL
-        ) USING (query_id, batch_id) WHERE {column} <> coalesce(counted, 0)"""
+        SELECT query_id, batch_id, {column} AS ledger_count, coalesce(row_count, 0) AS counted
+        FROM ledger LEFT JOIN (FROM counted WHERE place = '{room}') USING (query_id, batch_id)
+        WHERE coalesce({column}, 0) <> coalesce(row_count, 0)"""
 
 
 def _window_check(live: LiveWindow) -> str:
@@ -107,14 +122,18 @@ _CHECKS = {
     "ledger_silver_count": _count_check("silver", "silver_count"),
     "ledger_duplicate_count": _count_check("duplicates", "duplicate_count"),
     "ledger_quarantine_count": _count_check("quarantine", "quarantine_count"),
+    "ledger_erased_count": _count_check("erased", "erased_count"),
     "silver_key_repeated": "SELECT event_date, event_id FROM silver GROUP BY ALL HAVING count(*) > 1",
     "kept_copy_not_in_silver": """
-        SELECT origin, "partition", "offset" FROM duplicates AS copy ANTI JOIN silver AS kept
-        ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
-          AND kept."offset" = copy.kept_offset AND kept.event_date = copy.event_date AND kept.event_id = copy.event_id
-        UNION ALL
-        SELECT origin, "partition", "offset" FROM (FROM quarantine WHERE kept_origin IS NOT NULL) AS copy
-        ANTI JOIN silver AS kept
+        SELECT origin, "partition", "offset" FROM (
+          SELECT * FROM duplicates AS copy ANTI JOIN silver AS kept
+          ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
+            AND kept."offset" = copy.kept_offset AND kept.event_date = copy.event_date AND kept.event_id = copy.event_id
+          UNION ALL BY NAME
+          SELECT * FROM (FROM quarantine WHERE kept_origin IS NOT NULL) AS copy ANTI JOIN silver AS kept
+          ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
+            AND kept."offset" = copy.kept_offset
+        ) AS copy ANTI JOIN erased AS kept  -- a copy of another user's may differ from an erased one
         ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
           AND kept."offset" = copy.kept_offset""",
     **{f"{live.group}_window_is_not_silver": _window_check(live) for live in LIVE_WINDOWS},
@@ -139,6 +158,7 @@ class Reconciliation:
     silver: int
     duplicates: int
     quarantine: int
+    erased: int
     by_reason: dict[str, int]
     reused_event_ids: int
     residuals: tuple[Residual, ...]
@@ -158,7 +178,7 @@ class Reconciliation:
         return {
             "offsets": self.offsets, "bronze": self.bronze, "silver": self.silver, "duplicates": self.duplicates,
             "quarantine": {"rows": self.quarantine, "by_reason": self.by_reason},
-            "reused_event_ids": self.reused_event_ids,
+            "erased": self.erased, "reused_event_ids": self.reused_event_ids,
             "residuals": [{"check": residual.check, "count": residual.count, "examples": list(residual.examples)}
                           for residual in self.residuals],
             "balanced": self.is_balanced,
@@ -180,6 +200,7 @@ def reconcile(lake: Lake) -> Reconciliation:
             offsets=_count(connection, "SELECT coalesce(sum(until_offset - from_offset), 0) FROM ranges"),
             bronze=_count_rows(connection, "bronze"), silver=_count_rows(connection, "silver"),
             duplicates=_count_rows(connection, "duplicates"), quarantine=_count_rows(connection, "quarantine"),
+            erased=_count_rows(connection, "erased"),
             by_reason=dict(connection.execute(
                 "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM quarantine) GROUP BY 1 ORDER BY 1"
             ).fetchall()),

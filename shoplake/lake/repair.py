@@ -20,6 +20,7 @@ from shoplake.contract.tables import (
     BRONZE_EVENTS,
     LEDGER,
     SILVER_DUPLICATES,
+    SILVER_ERASED,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
     Table,
@@ -32,8 +33,10 @@ from shoplake.lake.sql import connect_duckdb, select_table
 POINTER = "_last_checkpoint"
 _VERSION = re.compile(r"^(\d{20})\.(json$|checkpoint\..*)")
 # What the ledger counts of each place.
-_COUNTED = {BRONZE_EVENTS: "bronze_count", SILVER_EVENTS: "silver_count", SILVER_DUPLICATES: "duplicate_count",
-            SILVER_QUARANTINE: "quarantine_count"}
+# Table -> its count in the ledger, and the name of the place that the tombstones of its erased rows have.
+_COUNTED = {BRONZE_EVENTS: ("bronze_count", ""), SILVER_EVENTS: ("silver_count", "silver"),
+            SILVER_DUPLICATES: ("duplicate_count", "duplicate"), SILVER_QUARANTINE: ("quarantine_count", "quarantine"),
+            SILVER_ERASED: ("erased_count", "")}
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,17 @@ def find_losses(lake: Lake, table: Table) -> str | None:
     The ledger itself lacks nothing by this measure: a batch without a row in it is repeated, or rebuilt.
     """
     with connect_duckdb(lake) as connection:
-        for name, one in (("ledger", LEDGER), ("silver", SILVER_EVENTS), ("mine", table)):
+        for name, one in (("ledger", LEDGER), ("silver", SILVER_EVENTS), ("erased", SILVER_ERASED), ("mine", table)):
             connection.execute(f"CREATE TEMP VIEW {name} AS {select_table(connection, lake, one)}")
         if table in _COUNTED:
+            column, place = _COUNTED[table]
             found = connection.execute(f"""
-                SELECT query_id, batch_id, {_COUNTED[table]}, row_count FROM ledger LEFT JOIN (
-                  SELECT query_id, batch_id, count(*) AS row_count FROM mine GROUP BY ALL
-                ) USING (query_id, batch_id) WHERE {_COUNTED[table]} > coalesce(row_count, 0) ORDER BY ALL LIMIT 1
+                SELECT query_id, batch_id, {column}, row_count FROM ledger LEFT JOIN (
+                  SELECT query_id, batch_id, count(*) AS row_count FROM (
+                    SELECT query_id, batch_id FROM mine
+                    UNION ALL SELECT query_id, batch_id FROM erased WHERE place = '{place}'
+                  ) GROUP BY ALL
+                ) USING (query_id, batch_id) WHERE {column} > coalesce(row_count, 0) ORDER BY ALL LIMIT 1
                 """).fetchone()
             return None if found is None else (
                 f"batch {found[1]} of {found[0]} put {found[2]:,} rows there by the ledger, and {found[3] or 0:,} "

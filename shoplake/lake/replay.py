@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from shoplake.contract.tables import BRONZE_EVENTS, SILVER_QUARANTINE
 from shoplake.lake.addresses import Lake
+from shoplake.lake.data_keys import DataKeys, unseal_payload
 from shoplake.lake.sql import connect_duckdb, select_table
 
 REPLAY_OF = "replay_of"
@@ -62,19 +63,25 @@ class Waiting:
 class Quarantine:
     """The quarantine as it was when it was opened; see open_quarantine."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, quarantine: str, waiting: Waiting) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, quarantine: str, waiting: Waiting,
+        data_keys: DataKeys | None,
+    ) -> None:
         """Keep the connection; `quarantine` is the query of the table."""
         self.waiting = waiting
         self._connection = connection
         self._quarantine = quarantine
+        self._data_keys = data_keys
 
     def read(self) -> Iterator[QuarantinedRecord]:
         """Give the records to send, in the order in which they came."""
         answer = self._connection.execute(f"""
-            SELECT key, value, list_filter(coalesce(headers, []), {_KEEP_HEADER}), {_MARK}, epoch_ms(ingest_time)
+            SELECT key, value, list_filter(coalesce(headers, []), {_KEEP_HEADER}), {_MARK}, epoch_ms(ingest_time),
+              data_key_id
             FROM ({self._quarantine}) SEMI JOIN chosen USING (origin, "partition", "offset") ORDER BY {_ORDER}""")
         while rows := answer.fetchmany(_FETCH_ROWS):
-            for key, value, headers, mark, timestamp_ms in rows:
+            for sealed_key, sealed_value, headers, mark, timestamp_ms, data_key_id in rows:
+                key, value = unseal_payload(self._data_keys, data_key_id, sealed_key, sealed_value, mark)
                 # The client takes no header without a value.
                 kept = [(header["key"], header["value"] or b"") for header in headers]
                 yield QuarantinedRecord(key, value, [*kept, (REPLAY_OF, mark)], timestamp_ms)
@@ -82,11 +89,13 @@ class Quarantine:
 
 @contextmanager
 def open_quarantine(
-    lake: Lake, sent: Sequence[bytes], reasons: Sequence[str] = (), limit: int | None = None, again: bool = False,
+    lake: Lake, data_keys: DataKeys | None, sent: Sequence[bytes], reasons: Sequence[str] = (),
+    limit: int | None = None, again: bool = False,
 ) -> Iterator[Quarantine]:
     """Find the quarantined records that were not produced again yet.
 
     Args:
+        data_keys: the lake's; None where its payloads are in the clear.
         sent: the marks in what waits in the topic; those in bronze are looked up here.
         reasons: only records that failed one of these rules; none given: all.
         limit: only the first so many.
@@ -111,7 +120,7 @@ def open_quarantine(
             CREATE TEMP TABLE chosen AS
             SELECT * FROM candidates WHERE NOT is_sent AND NOT is_empty AND (NOT is_copy OR {again})
             ORDER BY {_ORDER} {'' if limit is None else f'LIMIT {limit:d}'}""")
-        yield Quarantine(connection, quarantine, _count(connection, again))
+        yield Quarantine(connection, quarantine, _count(connection, again), data_keys)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, again: bool) -> Waiting:

@@ -9,10 +9,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shoplake.contract.events import MAX_TEXT_LENGTH
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.users import BRONZE_USERS, USER_COUNTS, USER_FLAGS, USER_TEXTS, USERS_DIM
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.data_keys import DataKeys, day_owner, encrypt, unseal_payload
 from shoplake.lake.locks import HeldLock, hold_lock
 from shoplake.quality.rules import JSON_VALID
 from shoplake.quality.user_rules import USER_RULES
@@ -24,12 +26,17 @@ _TOLD_RATE = "productsPassRate"
 
 
 def ingest_users(
-    records: Iterable[SourceRecord], source: str, sha256: str, kept_at_ms: int, lake: Lake, lock_timeout: float,
+    records: Iterable[SourceRecord], source: str, sha256: str, kept_at_ms: int, lake: Lake, data_keys: DataKeys | None,
+    lock_timeout: float,
 ) -> dict[str, int]:
     """Take a file's users in; give how many lines are new, went to silver, and were rejected.
 
     The same file again adds nothing. Each table is written in one commit, bronze first; a run that died between the
-    two is ended by the next. The newest file is the one that came last, for the first time: what is in it cannot tell.
+    two is ended by the next. Erased users are left out. The newest file is the one that came last, for the first time:
+    what is in it cannot tell.
+
+    Args:
+        data_keys: the lake's; None leaves lines and users in the clear.
 
     Raises:
         SourceError: the file holds no line that can be read.
@@ -38,17 +45,19 @@ def ingest_users(
     kept_at = datetime.fromtimestamp(kept_at_ms / 1000, UTC)
     with hold_lock(lake, USERS_DIM.name, lock_timeout) as lock:
         if _is_in_bronze(lake, sha256):
-            _replace_users(lake, source, lock)
+            _replace_users(lake, source, data_keys, lock)
             return {"records": 0, "silver": 0, "rejected": 0}
         values = [record.value for record in records]
         judged = judge_users(values)
+        sealed, data_key_ids = _seal(values, judged["user_id"].to_pylist(), sha256, kept_at, data_keys)
         rows = pa.table({
             "origin": pa.repeat(sha256, len(values)), "source": pa.repeat(source, len(values)),
-            "offset": judged["offset"], "value": pa.array(values, pa.binary()), "reasons": judged["reasons"],
+            "offset": judged["offset"], "value": pa.array(sealed, pa.binary()), "reasons": judged["reasons"],
             "kept_at": pa.repeat(pa.scalar(kept_at, pa.timestamp("us", "UTC")), len(values)),
+            "data_key_id": pa.array(data_key_ids, pa.string()),
         }).cast(arrow_schema(BRONZE_USERS))
         replace_rows(lake, BRONZE_USERS, rows, f"origin = {text_literal(sha256)}", lock)
-        _replace_users(lake, source, lock)
+        _replace_users(lake, source, data_keys, lock)
     good = pc.sum(pc.equal(pc.list_value_length(rows["reasons"]), 0)).as_py() or 0
     return {"records": len(values), "silver": good, "rejected": len(values) - good}
 
@@ -59,7 +68,33 @@ def _is_in_bronze(lake: Lake, sha256: str) -> bool:
     return bool(pc.any(pc.equal(read_table(lake, BRONZE_USERS, ["origin"])["origin"], sha256)).as_py())
 
 
-def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
+def _seal(
+    values: list[bytes], users: list[str | None], sha256: str, kept_at: datetime, data_keys: DataKeys | None,
+) -> tuple[list[bytes | None], list[str | None]]:
+    """Encrypt lines, each with the key of its user, or of the day; give them and the keys' ids."""
+    if data_keys is None:
+        return [*values], [None] * len(values)
+    day = day_owner(kept_at.date().isoformat())
+    owners = [user if user and len(user) <= MAX_TEXT_LENGTH and user.isprintable() else day for user in users]
+    keys = data_keys.find_or_make(set(owners))
+    sealed = [None if (key := keys[owner].key) is None else encrypt(key, value, _place(sha256, offset))
+              for offset, (owner, value) in enumerate(zip(owners, values, strict=True))]
+    return sealed, [keys[owner].data_key_id for owner in owners]
+
+
+def _unseal(lines: pa.Table, data_keys: DataKeys | None) -> list[bytes]:
+    """Give the lines of bronze.users, which have a value, as they came."""
+    columns = (lines[name].to_pylist() for name in ("data_key_id", "value", "origin", "offset"))
+    opened = (unseal_payload(data_keys, name, None, value, _place(origin, offset))[1]
+              for name, value, origin, offset in zip(*columns, strict=True))
+    return [value for value in opened if value is not None]
+
+
+def _place(origin: str, offset: int) -> bytes:
+    return f"{origin}/{offset}".encode()
+
+
+def _replace_users(lake: Lake, source: str, data_keys: DataKeys | None, lock: HeldLock) -> None:
     """Make the source's rows of silver.users_dim those of its newest file with a good line."""
     bronze = read_table(lake, BRONZE_USERS)
     is_good = pc.equal(pc.list_value_length(bronze["reasons"]), 0)
@@ -69,7 +104,12 @@ def _replace_users(lake: Lake, source: str, lock: HeldLock) -> None:
     if newest == _tells(lake, source):
         return
     good = good.filter(pc.equal(good["origin"], newest))
-    users = judge_users(good["value"].to_pylist())
+    if data_keys is not None:
+        good = good.filter(pc.invert(pc.is_in(good["data_key_id"], pa.array(data_keys.destroyed_ids(), pa.string()))))
+    users = judge_users(_unseal(good, data_keys))
+    if data_keys is not None:
+        names = pa.array([data_keys.pseudonym(user) for user in users["user_id"].to_pylist()], pa.string())
+        users = users.set_column(users.column_names.index("user_id"), "user_id", names)
     told = {"source": good["source"], "origin": good["origin"], "as_of_date": good["kept_at"].cast(pa.date32())}
     rows = pa.table([told[name] if name in told else users[name] for name in USERS_DIM.column_names],
                     names=list(USERS_DIM.column_names)).cast(arrow_schema(USERS_DIM))

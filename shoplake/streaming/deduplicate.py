@@ -1,4 +1,4 @@
-"""Give each record its one place: silver, duplicate or quarantine."""
+"""Give each record its one place: silver, duplicate, quarantine, or that of an erased user."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -6,7 +6,7 @@ from pyspark.sql.window import Window
 
 from shoplake.quality.rules import CONFLICTING_DUPLICATE
 
-SILVER, DUPLICATE, QUARANTINE = "silver", "duplicate", "quarantine"
+SILVER, DUPLICATE, QUARANTINE, ERASED = "silver", "duplicate", "quarantine", "erased"
 IDENTITY = ("event_date", "event_id")
 _COORDINATES = ("origin", "partition", "offset")
 _PLACE = ["partition", "offset"]  # of a record in its batch, which has one origin
@@ -16,22 +16,24 @@ _FEW = 100_000
 
 
 def assign_verdicts(judged: DataFrame, silver: DataFrame) -> DataFrame:
-    """Add `verdict`, the coordinates of the copy kept (`kept_…`), and the conflict to `reasons`.
+    """Add `verdict` (again as `place`), the coordinates of the copy kept (`kept_…`), and the conflict to `reasons`.
 
     The first copy of an event wins: the one already in `silver`, else the batch's first by partition and offset. A
     row that is in silver under its own coordinates is itself, so a repeated batch reaches the same verdicts.
 
     Args:
-        judged: one batch of one origin, from `judge_events`; read several times, so persist it.
+        judged: one batch of one origin, from `seal`; read several times, so persist it.
         silver: silver.events, at least the batch's own event dates. It is read here and not later: the caller may
             write to it before the verdicts are used.
     """
     copies = _few(find_copies(judged, silver).localCheckpoint())
     is_conflict = F.col("_verdict") == QUARANTINE
     reasons = F.when(is_conflict, F.array(F.lit(CONFLICTING_DUPLICATE))).otherwise(F.col("reasons"))
-    verdict = F.when(F.size("reasons") > 0, QUARANTINE).otherwise(F.coalesce("_verdict", F.lit(SILVER)))
+    verdict = F.when(F.col("is_erased"), ERASED).when(F.size("reasons") > 0, QUARANTINE).otherwise(
+        F.coalesce("_verdict", F.lit(SILVER)))
     return judged.join(copies, on=_PLACE, how="left").select(
-        *(name for name in judged.columns if name != "reasons"), verdict.alias("verdict"), reasons.alias("reasons"),
+        *(name for name in judged.columns if name != "reasons"), verdict.alias("verdict"), verdict.alias("place"),
+        reasons.alias("reasons"),
         *_KEPT,
     )
 
@@ -45,7 +47,8 @@ def find_copies(judged: DataFrame, silver: DataFrame) -> DataFrame:
     Most events come once, so the whole batch is only counted, by a hash of the identity; what has an equal hash
     somewhere is then looked at exactly.
     """
-    valid = judged.filter(F.size("reasons") == 0).select(*IDENTITY, *_COORDINATES, "content_hash", _key())
+    valid = judged.filter((F.size("reasons") == 0) & ~F.col("is_erased")).select(
+        *IDENTITY, *_COORDINATES, "content_hash", _key())
     stored = silver.select(*IDENTITY, *_COORDINATES, "content_hash", _key())
     keys = valid.select("_key").unionAll(stored.select("_key"))
     repeated = _few(keys.groupBy("_key").count().filter("count > 1").select("_key").localCheckpoint())

@@ -14,25 +14,30 @@ from shoplake.contract.tables import (
     BRONZE_EVENTS,
     LEDGER,
     SILVER_DUPLICATES,
+    SILVER_ERASED,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
 )
 from shoplake.errors import ContractError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import append_row_once
+from shoplake.lake.data_keys import open_data_keys
 from shoplake.lake.delta import append_once, read_days, replace_days_once
 from shoplake.lake.ledger import find_ledger_row, ingested_until
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
+from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
-from shoplake.streaming.deduplicate import DUPLICATE, QUARANTINE, SILVER, assign_verdicts
+from shoplake.streaming.deduplicate import DUPLICATE, ERASED, QUARANTINE, SILVER, assign_verdicts
 from shoplake.streaming.money import convert_prices, pin_rates
 from shoplake.streaming.parse import parse_records
+from shoplake.streaming.seal import IS_ERASED, seal
 from shoplake.streaming.validate import breaks, judge_events
 from shoplake.streaming.windows import add_windows, is_sale, revenue_by_window
 from shoplake.topics import Topic
 
-_PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE, SILVER_QUARANTINE))
+_PLACES = ((SILVER, SILVER_EVENTS), (DUPLICATE, SILVER_DUPLICATES), (QUARANTINE, SILVER_QUARANTINE),
+           (ERASED, SILVER_ERASED))
 
 
 @dataclass(frozen=True)
@@ -52,17 +57,21 @@ class Batch:
 def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Settings) -> dict[str, Any]:
     """Take a batch into bronze, silver, duplicates, quarantine and live windows, and write its ledger row last.
 
+    With `governance.pseudonyms` payloads lie encrypted, and users are pseudonyms from silver on.
+
     Idempotent: the same batch again, from wherever an earlier try broke off, gives the same tables and the same ledger
     row (but for how long this try took). Holds the lake's `ingest` lock.
 
     Args:
-        records: partition, offset, key, value, headers, timestamp; read once.
+        records: partition, offset, key, value, headers, timestamp, and `is_erased` where they come from bronze; read
+            once.
 
     Returns:
         The ledger row.
 
     Raises:
-        ConfigError: the file of exchange rates that the settings name cannot be read.
+        ConfigError: the file of exchange rates that the settings name cannot be read; the lake has pseudonyms of
+            another key, or none.
         ContractError: the records are not one gapless range for each partition that goes on where the ledger ends,
             a rule that stops the stream was broken, or rows went astray.
         LockError: another writer held the lock for lake.lock_timeout.
@@ -70,11 +79,13 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
     rules = event_rules(settings.quality, settings.shop)
     started = time.monotonic()
     with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
+        data_keys = open_data_keys(settings, lake)
+        check_pseudonyms(lake, data_keys, lock)
         located = _with_coordinates(records, batch)
         rates = pin_rates(batch.query_id, batch.batch_id, lake, settings)
         judged = judge_events(parse_records(located, settings.shop, rates), rules).persist()
         try:
-            row = _ingest_judged(judged, batch, lake, lock, rules)
+            row = _ingest_judged(seal(judged, data_keys), batch, lake, lock, rules)
             row |= {"batch_seconds": time.monotonic() - started, "lag_count": _count_waiting(batch, row, lake)}
             lock.check()
             append_row_once(row, lake, LEDGER, batch.query_id, batch.batch_id)
@@ -118,6 +129,7 @@ def _with_coordinates(records: DataFrame, batch: Batch) -> DataFrame:
         F.lit(batch.origin).alias("origin"), F.lit(batch.topic).alias("topic"), "partition", "offset",
         "key", "value", "headers", "timestamp",
         F.lit(batch.query_id).alias("query_id"), F.lit(batch.batch_id).cast("bigint").alias("batch_id"),
+        *(name for name in records.columns if name == IS_ERASED),
     )
 
 
@@ -184,7 +196,7 @@ def _ledger_row(
         "query_id": batch.query_id, "batch_id": batch.batch_id, "origin": batch.origin, "topic": batch.topic,
         "ranges": [{name: part[name] for name in ("partition", "from_offset", "until_offset")} for part in parts],
         "bronze_count": records, "silver_count": counts[SILVER], "duplicate_count": counts[DUPLICATE],
-        "quarantine_count": counts[QUARANTINE], "late_count": counts["late"],
+        "quarantine_count": counts[QUARANTINE], "erased_count": counts[ERASED], "late_count": counts["late"],
         "rules": [_rule_counts(rule, counts) for rule in rules], "event_dates": counts["dates"],
     }
 

@@ -6,7 +6,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BATCH_SECONDS = (1, 2, 5, 10, 20, 60, 120, 300)
-_PLACES = {"silver": "silver_count", "duplicates": "duplicate_count", "quarantine": "quarantine_count"}
+_PLACES = {"silver": "silver_count", "duplicates": "duplicate_count", "quarantine": "quarantine_count",
+           "erased": "erased_count"}
 
 
 class StreamMetrics:

@@ -19,9 +19,9 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
         ConfigError: no such role; or the profile's warehouse is BigQuery, and this machine has no Google credentials.
     """
     from shoplake.governance.audit import check_end
-    from shoplake.governance.keys import purpose_key
     from shoplake.governance.roles import find_role
     from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.keys import purpose_key
     from shoplake.warehouse.audited import AuditedWarehouse
 
     name, lake = role or settings.governance.role, locate_lake(settings)

@@ -14,8 +14,8 @@ from shoplake.contract.tables import Table, View
 from shoplake.errors import QueryRefusedError, ShoplakeError
 from shoplake.governance.audit import audited, fail, record
 from shoplake.governance.audit_lines import Act, keyed_digest
-from shoplake.governance.keys import purpose_key
 from shoplake.lake.addresses import Lake
+from shoplake.lake.keys import purpose_key
 from shoplake.settings import Settings
 from shoplake.warehouse.googlesql import Value, read_query
 from shoplake.warehouse.protocol import RELATIONS, Publication, Warehouse

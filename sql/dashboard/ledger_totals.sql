@@ -9,5 +9,5 @@ SELECT
   COALESCE(SUM(duplicate_count), 0) AS duplicate_count,
   COALESCE(SUM(quarantine_count), 0) AS quarantine_count,
   COALESCE(SUM(late_count), 0) AS late_count,
-  COALESCE(SUM(ABS(bronze_count - silver_count - duplicate_count - quarantine_count)), 0) AS missing_count
+  COALESCE(SUM(ABS(bronze_count - silver_count - duplicate_count - quarantine_count - COALESCE(erased_count, 0))), 0) AS missing_count
 FROM ops.ledger

@@ -24,8 +24,8 @@ from shoplake.errors import AuditError, ConfigError, StorageError
 from shoplake.governance import audit
 from shoplake.governance.audit import audited, check_end, record, set_aside, verify
 from shoplake.governance.audit_lines import NO_LINE, Act, make_lines
-from shoplake.governance.keys import purpose_key
 from shoplake.lake.addresses import Lake, locate_lake
+from shoplake.lake.keys import purpose_key
 from shoplake.lake.maintenance import compact_table
 from shoplake.settings import Settings, load_settings
 

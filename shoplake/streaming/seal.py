@@ -1,0 +1,101 @@
+"""Encrypt a batch's payloads, each with its user's data key, and put pseudonyms in the place of users; and back.
+
+Spark does the work on the records; Python makes and looks up the keys of the users that a batch has.
+"""
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from shoplake.contract.events import MAX_TEXT_LENGTH
+from shoplake.lake.data_keys import DAY, OUTSIDE, THE_OWNER, DataKeys
+
+IS_ERASED = "is_erased"
+_KEYS = pa.schema([("owner", pa.string()), ("data_key_id", pa.string()), ("data_key", pa.binary()),
+                   ("pseudonym", pa.string())])
+
+
+def seal(judged: DataFrame, data_keys: DataKeys | None) -> DataFrame:
+    """Encrypt `key` and `value`, and make `user_id` the pseudonym; add `data_key_id` and `is_erased`.
+
+    A record that tells one user for certain is encrypted with that user's data key, any other one with the key of its
+    ingest date. Nothing is left of the payload where the key was destroyed.
+
+    Args:
+        judged: from `judge_events`; read here once, so persist it. A column `is_erased` tells of records that were
+            found erased already.
+        data_keys: None leaves everything in the clear.
+    """
+    was_erased = F.col(IS_ERASED) if IS_ERASED in judged.columns else F.lit(False)
+    if data_keys is None:
+        return judged.withColumns({"data_key_id": F.lit(None).cast("string"), IS_ERASED: was_erased})
+    owned = judged.withColumn("owner", F.when(_tells_one_user(), F.col("user_id")).otherwise(
+        F.concat(F.lit(DAY), F.col("ingest_date").cast("string"))))
+    keys = _make_keys(owned.select("owner").distinct().toArrow()["owner"].to_pylist(), data_keys)
+    sealed = owned.join(F.broadcast(judged.sparkSession.createDataFrame(keys)), "owner", "left")
+    is_the_user = F.col("key") == F.col("owner").cast("binary")
+    is_erased = was_erased | F.col("data_key").isNull()
+    return sealed.select(
+        *(name for name in judged.columns if name not in ("key", "value", "user_id", IS_ERASED)),
+        # The user's id is the key of nearly all records: encrypting each would take as long as its value.
+        F.when(~is_erased, F.when(is_the_user, F.lit(THE_OWNER)).otherwise(_encrypted("key"))).alias("key"),
+        F.when(~is_erased, _encrypted("value")).alias("value"),
+        F.col("pseudonym").alias("user_id"),
+        F.when(was_erased, F.lit(OUTSIDE)).otherwise(F.col("data_key_id")).alias("data_key_id"),
+        is_erased.alias(IS_ERASED))
+
+
+def unseal(rows: DataFrame, data_keys: DataKeys | None) -> DataFrame:
+    """Give `partition, offset, key, value, headers, timestamp` of rows of bronze.events as they came, and `is_erased`.
+
+    `is_erased` tells where the key was destroyed, or the payload taken out.
+
+    Args:
+        rows: read here once more.
+
+    Raises:
+        ConfigError: rows are encrypted and `data_keys` is None, or has not the key of one.
+    """
+    used = rows.select("data_key_id").distinct().toArrow()["data_key_id"].drop_null().to_pylist()
+    names = [name for name in used if name != OUTSIDE]
+    found = {} if data_keys is None else data_keys.find(names)
+    owners = {} if data_keys is None else data_keys.owners(names)
+    keys = pa.table({"data_key_id": pa.array(names, pa.string()),
+                     "data_key": pa.array([found[name].key for name in names], pa.binary()),
+                     "owner": pa.array([owners.get(name) for name in names], pa.string())})
+    joined = rows.join(F.broadcast(rows.sparkSession.createDataFrame(keys)), "data_key_id", "left")
+    is_clear = F.col("data_key_id").isNull()
+    is_the_user = F.length("key") == 0
+    key = F.when(is_clear, F.col("key")).when(is_the_user, F.col("owner").cast("binary")).otherwise(_decrypted("key"))
+    return joined.select(
+        "partition", "offset", key.alias("key"),
+        F.when(is_clear, F.col("value")).otherwise(_decrypted("value")).alias("value"), "headers", "timestamp",
+        (~is_clear & F.col("data_key").isNull()).alias(IS_ERASED))
+
+
+def _tells_one_user() -> Column:
+    user = F.col("user_id")
+    is_sound = F.col("is_json") & F.col("is_scalar") & F.col("is_text_clean")
+    return is_sound & F.length(user).between(1, MAX_TEXT_LENGTH)
+
+
+def _make_keys(owners: list[str], data_keys: DataKeys) -> pa.Table:
+    keys = data_keys.find_or_make(owners)
+    return pa.Table.from_pydict({
+        "owner": owners, "data_key_id": [keys[owner].data_key_id for owner in owners],
+        "data_key": [keys[owner].key for owner in owners],
+        "pseudonym": [None if owner.startswith(DAY) else data_keys.pseudonym(owner) for owner in owners],
+    }, schema=_KEYS)
+
+
+def _encrypted(name: str) -> Column:
+    return F.aes_encrypt(F.col(name), F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), F.lit(b""), _place())
+
+
+def _decrypted(name: str) -> Column:
+    return F.aes_decrypt(F.col(name), F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), _place())
+
+
+def _place() -> Column:
+    """What the ciphertext is bound to, so that nobody can put it in the place of another record's."""
+    return F.concat_ws("/", "origin", "partition", "offset").cast("binary")

@@ -1,0 +1,144 @@
+"""Erase a person from the lake, the landing place and the warehouse, and write a signed receipt.
+
+The data key of the user is destroyed, so that their records in bronze, and in every copy of it, cannot be read any
+more. Their rows go from silver and gold, with the older versions of the tables; whole files that name them go. Whatever
+comes in of them later is not kept: a topic, a file or a backup that is read again does not bring them back.
+
+It asks first; without a terminal it wants --yes. Killed in the middle, run it again with the same user. It may be run
+beside the stream, which waits for it between two batches.
+
+  python utils/erase_user.py --user U000123 --receipt receipt.json
+  python utils/erase_user.py --check receipt.json --user U000123
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shoplake.errors import EXIT_OK, ConfigError, GateRefusedError, ShoplakeError
+from shoplake.logs import configure_logging
+from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.settings import PROFILES, Settings, load_settings
+
+if TYPE_CHECKING:
+    from shoplake.lake.addresses import Lake
+
+MAX_USER = 256
+MAX_RECEIPT_BYTES = 1_000_000
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--user", metavar="ID", required=True, help="the user's own id, as events have it")
+    parser.add_argument("--receipt", type=Path, metavar="FILE", help="write the receipt there (default: print it)")
+    parser.add_argument("--check", type=Path, metavar="FILE", help="only check that a receipt is sound and this user's")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args(argv)
+    if not 1 <= len(arguments.user) <= MAX_USER or not arguments.user.isprintable():
+        parser.error(f"argument --user: 1 to {MAX_USER} printable characters, as events have it")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Erase, or check a receipt; see the module's docstring."""
+    arguments = parse_arguments(argv)
+    return run_to_exit_code(lambda: check(arguments) if arguments.check else erase(arguments))
+
+
+def erase(arguments: argparse.Namespace) -> int:
+    """Say what will happen, ask, do it, and write the receipt."""
+    settings = load_settings(arguments.profile)
+    configure_logging(settings.log_level)
+    from shoplake.governance.audit import audited
+    from shoplake.governance.erasure import erase_user
+    from shoplake.governance.erasure_files import erase_files
+    from shoplake.governance.receipts import make_receipt
+    from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.data_keys import open_data_keys
+
+    lake = locate_lake(settings)
+    data_keys = open_data_keys(settings, lake)
+    if data_keys is None:
+        raise ConfigError("governance.pseudonyms is off: rows are not told apart by a key, and nobody can be erased "
+                          "from this lake. A lake with pseudonyms is begun with SHOPLAKE_GOVERNANCE__PSEUDONYMS=true")
+    if arguments.receipt and arguments.receipt.exists():
+        raise ConfigError(f"{arguments.receipt} exists; name another file for the receipt")
+    confirm(lake, arguments)
+    with audited(lake, settings, "erase", "a user") as details:
+        done = erase_user(lake, data_keys, arguments.user, settings.lake.lock_timeout)
+        files = erase_files(lake, settings, data_keys, arguments.user)
+        publish(settings, list(done.rows))
+        details |= {"records": done.records, "files": len(files.deleted)}
+    facts = {"lake": lake.root, "records": done.records, "rows": done.rows, "deleted_files": len(files.deleted),
+             "unread_files": list(files.unread), "event_days": sorted(day.isoformat() for day in done.event_days)}
+    receipt = make_receipt(arguments.user, facts, settings)
+    if arguments.receipt:
+        arguments.receipt.write_text(json.dumps(receipt, indent=2) + "\n")
+    print_result(receipt, describe(facts, receipt, arguments.receipt), arguments.json)
+    return EXIT_OK
+
+
+def confirm(lake: "Lake", arguments: argparse.Namespace) -> None:
+    """Ask for the word; without a terminal only --yes is an answer."""
+    print(f"All that is known of one user goes from {lake.root} for good, and nothing is kept of them later. Not "
+          "touched are the topic, whose records go with its retention, and copies that were made outside.",
+          file=sys.stderr)
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("this is no terminal to ask on, and nothing was erased. If it shall be: add --yes")
+    print("Type the user's id again to erase it: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() != arguments.user:
+        raise ShoplakeError("nothing was erased")
+
+
+def publish(settings: Settings, names: list[str]) -> None:
+    """Bring the tables that lost rows to BigQuery; DuckDB reads the lake itself."""
+    from shoplake.contract.tables import TABLES
+    from shoplake.sections import ADMIN
+    from shoplake.warehouse import open_warehouse
+
+    tables = [table for table in TABLES if table.served and table.name in names]
+    if settings.warehouse.kind == "bigquery" and tables:
+        with open_warehouse(settings, ADMIN) as warehouse:
+            warehouse.publish(tables)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Refuse a receipt that is not sound, or another user's."""
+    from shoplake.governance.receipts import check_receipt
+
+    try:
+        if arguments.check.stat().st_size > MAX_RECEIPT_BYTES:
+            raise ConfigError(f"{arguments.check} is too large for a receipt")
+        receipt: Any = json.loads(arguments.check.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{arguments.check} cannot be read as a receipt: {error}") from error
+    if wrong := check_receipt(receipt, arguments.user):
+        raise GateRefusedError(f"{arguments.check}: {wrong}")
+    print_result({"sound": True, "public_key": receipt["public_key"]},
+                 f"{arguments.check} is this user's, and signed with {receipt['public_key']}.", arguments.json)
+    return EXIT_OK
+
+
+def describe(facts: dict[str, Any], receipt: dict[str, Any], file: Path | None) -> str:
+    """Say in words what was erased, and what is left to do."""
+    lines = [f"{facts['records']:,} records of the user cannot be read any more, and these rows are gone:"]
+    lines += [f"  {name:<32}{count:>12,}" for name, count in facts["rows"].items()] or ["  none"]
+    lines.append(f"{facts['deleted_files']:,} files that name the user were deleted.")
+    lines += [f"Not looked into, because it cannot be read: {address}" for address in facts["unread_files"]]
+    if facts["event_days"]:
+        first, last = facts["event_days"][0], facts["event_days"][-1]
+        lines.append("The sums in gold, which name nobody, still count what the user bought. To build their days "
+                     f"without it: spark-submit spark/batch_processing.py --from {first} --to {last}")
+    lines.append(f"The receipt is in {file}." if file else json.dumps(receipt))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
