@@ -103,7 +103,9 @@ class GovernanceSettings(_Section):
     role: Annotated[str, Field(min_length=1)]
     pseudonyms: bool
     data_keys: str
+    key_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,255}$")]
     key: SecretStr = SecretStr("")
+    next_key: SecretStr = SecretStr("")
 
 
 class WarehouseSettings(_Section):

@@ -34,6 +34,12 @@ CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-network
                   "--disable-sync", "--no-first-run", "--disable-quic"]
 
 
+# Most tests compare the lake with what was sent, users' own ids included. What pseudonyms change has tests of its own,
+# and the whole ways are gone with them (the fixture `pseudonyms`). It holds for fixtures of a whole session as well.
+PSEUDONYMS = f"{ENV_PREFIX}GOVERNANCE__PSEUDONYMS"
+os.environ[PSEUDONYMS] = "false"
+
+
 @pytest.fixture(autouse=True)
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a data folder of its own, and no setting of the machine it runs on."""
@@ -47,7 +53,14 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:1")
     folder = tmp_path / "data"
     monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(folder))
+    monkeypatch.setenv(PSEUDONYMS, "false")
     return folder
+
+
+@pytest.fixture
+def pseudonyms(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the test's lake begin as a lake does: with encrypted records, and pseudonyms for users."""
+    monkeypatch.setenv(PSEUDONYMS, "true")
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,8 @@ locals {
 
   # Airflow's producer and the check of the stream, and Spark, speak to Kafka.
   kafka_readers = ["airflow", "spark"]
+  # Who takes records in, or takes a person out.
+  key_readers = ["airflow", "spark"]
 }
 
 resource "google_project_iam_member" "work" {

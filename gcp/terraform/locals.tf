@@ -12,6 +12,7 @@ locals {
   region          = local.gcp.location
   lake_bucket     = local.gcp.bucket_name
   composer_bucket = "${local.project_id}-composer"
+  keys_bucket     = "${local.project_id}-keys"
   staging_bucket  = "${local.project_id}-dataproc-staging"
 
   kafka_bootstrap_servers = coalesce(var.kafka_bootstrap_servers, local.kafka.bootstrap_servers)

@@ -25,6 +25,7 @@ from shoplake.lake.locks import hold_lock
 from shoplake.settings import Settings
 
 LOCK = "data_keys"
+WRAPPING = "data keys"  # the purpose of the key that encrypts data keys
 PSEUDONYM_LENGTH = 32  # hexadecimal digits, the first 128 bits of the HMAC
 _NONCE_BYTES = 12
 _ID_BYTES = 8
@@ -143,19 +144,32 @@ class DataKeys:
             self._refresh()
         return name
 
-    def rewrap(self, wrapping_key: bytes) -> None:
-        """Encrypt every key with another wrapping key; the data keys, and what they encrypted, stay as they are."""
+    def rewrap(self, wrapping_key: bytes) -> int:
+        """Encrypt every key with another wrapping key; the data keys, and what they encrypted, stay as they are.
+
+        One that a killed run has encrypted with it already is left alone.
+
+        Returns:
+            How many keys there are.
+        """
         with hold_lock(self._files.lake, LOCK, self._lock_timeout):
             self._refresh()
             for file, rows in list(self._tables.items()):
                 self._files.write(_rows([self._rewrap_row(row, wrapping_key) for row in rows.to_pylist()]))
                 self._files.delete(file)
-        self._wrapping_key = wrapping_key
+            self._wrapping_key = wrapping_key
+            self._refresh()
+        return sum(wrapped is not None for wrapped, _ in self._by_id.values())
 
     def _rewrap_row(self, row: Mapping[str, Any], wrapping_key: bytes) -> dict[str, Any]:
         name, wrapped = row["data_key_id"], row["wrapped_key"]
-        again = None if wrapped is None else encrypt(wrapping_key, self._unwrap(name, wrapped), name.encode())
-        return {**row, "wrapped_key": again}
+        if wrapped is None:
+            return dict(row)
+        try:
+            decrypt(wrapping_key, wrapped, name.encode())
+        except InvalidTag:
+            wrapped = encrypt(wrapping_key, self._unwrap(name, wrapped), name.encode())
+        return {**row, "wrapped_key": wrapped}
 
     def _subject(self, owner: str) -> bytes:
         return hmac.digest(self._root(_SUBJECTS), owner.encode(), sha256)
@@ -233,7 +247,7 @@ def open_data_keys(settings: Settings, lake: Lake) -> DataKeys | None:
     """
     if not settings.governance.pseudonyms:
         return None
-    return _open(key_place(settings, lake), lake, purpose_key(settings, "data keys"), settings.lake.lock_timeout)
+    return _open(key_place(settings, lake), lake, purpose_key(settings, WRAPPING), settings.lake.lock_timeout)
 
 
 @cache  # a process reads each file of keys once

@@ -77,7 +77,7 @@ def _seal(
     day = day_owner(kept_at.date().isoformat())
     owners = [user if user and len(user) <= MAX_TEXT_LENGTH and user.isprintable() else day for user in users]
     keys = data_keys.find_or_make(set(owners))
-    sealed = [None if (key := keys[owner].key) is None else encrypt(key, value, _place(sha256, offset))
+    sealed = [None if (key := keys[owner].key) is None else encrypt(key, value, line_place(sha256, offset))
               for offset, (owner, value) in enumerate(zip(owners, values, strict=True))]
     return sealed, [keys[owner].data_key_id for owner in owners]
 
@@ -85,12 +85,13 @@ def _seal(
 def _unseal(lines: pa.Table, data_keys: DataKeys | None) -> list[bytes]:
     """Give the lines of bronze.users, which have a value, as they came."""
     columns = (lines[name].to_pylist() for name in ("data_key_id", "value", "origin", "offset"))
-    opened = (unseal_payload(data_keys, name, None, value, _place(origin, offset))[1]
+    opened = (unseal_payload(data_keys, name, None, value, line_place(origin, offset))[1]
               for name, value, origin, offset in zip(*columns, strict=True))
     return [value for value in opened if value is not None]
 
 
-def _place(origin: str, offset: int) -> bytes:
+def line_place(origin: str, offset: int) -> bytes:
+    """Give what the ciphertext of a line is bound to."""
     return f"{origin}/{offset}".encode()
 
 

@@ -12,7 +12,7 @@ from shoplake.lake.ledger import count_rows
 
 
 @pytest.fixture
-def truth(shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def truth(pseudonyms: None, shells: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Send 60 simulated days, and take them through stream and batch in several micro-batches."""
     for name, share in {"DUPLICATE": 0.03, "CONFLICT_SAME_TIME": 0.003, "CONFLICT_OTHER_DATE": 0.002, "CORRUPT": 0.005,
                         "LATE": 0.01, "OUT_OF_ORDER": 0.02, "FUTURE": 0.002}.items():

@@ -113,12 +113,18 @@ def test_nothing_is_open_to_everyone(word: str) -> None:
 
 def test_buckets_are_closed_and_machines_have_no_public_address() -> None:
     buckets = [body for name, body in RESOURCES.items() if name.startswith("google_storage_bucket.")]
-    assert len(buckets) == 3
+    assert len(buckets) == 4
     assert all(body["uniform_bucket_level_access"] is True for body in buckets)
     assert all(body["public_access_prevention"] == "enforced" for body in buckets)
     (cluster,) = RESOURCES["google_dataproc_cluster.stream"]["cluster_config"]
     assert cluster["gce_cluster_config"][0]["internal_ip_only"] is True
     assert RESOURCES["google_composer_environment.airflow"]["config"][0]["enable_private_environment"] is True
+
+
+def test_a_key_that_was_destroyed_does_not_come_back() -> None:
+    bucket = RESOURCES["google_storage_bucket.keys"]
+    assert bucket["soft_delete_policy"] == [{"retention_duration_seconds": 0}]
+    assert "versioning" not in bucket
 
 
 def test_no_rule_deletes_what_lies_nowhere_else() -> None:
@@ -166,6 +172,9 @@ def test_the_settings_name_what_terraform_makes(environment: str) -> None:
     settings = load_settings(environment)
     gcp, bucket = settings.gcp, f"gs://{settings.gcp.bucket_name}"
     assert settings.lake_root == f"{bucket}/lake"
+    assert LOCALS["keys_bucket"] == "${local.project_id}-keys"
+    assert settings.governance.data_keys == f"gs://{gcp.project_id}-keys/data_keys"
+    assert settings.governance.key_secret == RESOURCES["google_secret_manager_secret.governance"]["secret_id"]
     assert gcp.dataproc.code_uri == f"{bucket}/code/{version('shoplake')}"
     assert gcp.dataproc.service_account == f"shoplake-spark@{gcp.project_id}.iam.gserviceaccount.com"
     subnet = RESOURCES["google_compute_subnetwork.main"]["name"]
