@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from shoplake.deliveries import Deliveries, open_sender
 from shoplake.errors import EXIT_OK, ConfigError, SourceError
@@ -21,8 +22,12 @@ from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
 from shoplake.topics import Topic, connect, look_up_topic
 
+if TYPE_CHECKING:
+    from shoplake.lake.replay import QuarantinedRecord
+
 LOG = logging.getLogger("shoplake.replay")
 LOCK = "replay"
+SHOWN_BYTES = 1000  # of a record's value
 DRAIN = "spark-submit spark/streaming_pipeline.py --drain"
 
 
@@ -34,6 +39,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N records")
     parser.add_argument("--again", action="store_true", help="also copies that were replayed and rejected again")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    parser.add_argument("--show", type=positive, metavar="N", help="send nothing, and show the first N records: who "
+                        "looks stands in ops.audit")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(argv)
@@ -74,8 +81,12 @@ def replay(arguments: argparse.Namespace) -> int:
                      arguments.json)
         return EXIT_OK
     asked = {"reasons": arguments.reasons, "limit": arguments.limit, "again": arguments.again}
-    told: AbstractContextManager[dict[str, Any]] = (
-        nullcontext({}) if arguments.dry_run else audited(lake, settings, "replay", settings.kafka.topic, asked))
+    arguments.dry_run |= arguments.show is not None
+    told: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    if arguments.show:
+        told = audited(lake, settings, "access", SILVER_QUARANTINE.name, asked | {"shown": arguments.show})
+    elif not arguments.dry_run:
+        told = audited(lake, settings, "replay", settings.kafka.topic, asked)
     with told as details, hold_lock(lake, LOCK, timeout=0):
         topic = look_up_topic(kafka, settings)
         # The ledger first: what it does not hold yet is in the topic's tail, what it holds is in bronze.
@@ -89,11 +100,20 @@ def replay(arguments: argparse.Namespace) -> int:
                         if not send_one(record):
                             break
             report = {"topic": topic.name, **asdict(quarantine.waiting), **deliveries.summary(),
-                      "dry_run": arguments.dry_run}
+                      "dry_run": arguments.dry_run,
+                      "shown": [show(record) for record in islice(quarantine.read(), arguments.show or 0)]}
             details["acknowledged"] = report["acknowledged"]
     print_result(report, describe(report), arguments.json)
     deliveries.check()
     return EXIT_OK
+
+
+def show(record: "QuarantinedRecord") -> dict[str, str | None]:
+    """Give a record for a person to read; what is no text has signs in its place, and what is long is cut."""
+    def as_text(content: bytes | None) -> str | None:
+        return None if content is None else content[:SHOWN_BYTES].decode(errors="replace")
+
+    return {"key": as_text(record.key), "value": as_text(record.value)}
 
 
 def check_reasons(reasons: list[str], settings: Settings) -> None:
@@ -138,6 +158,7 @@ def describe(report: dict[str, Any]) -> str:
         lines.append(f"{report['acknowledged']:,} of {report['to_send']:,} records were sent again to "
                      f"{report['topic']}:")
     lines += [f"  {reason:<28}{count:>12,}" for reason, count in report["by_reason"].items()]
+    lines += [f"  {one['key']!r}: {one['value']!r}" for one in report["shown"]]
     for name, why in (("replayed", "were sent before"), ("rejected_again", "are copies that were rejected again "
                       "(--again sends them too)"), ("empty", "have neither key nor value")):
         if report[name]:

@@ -196,7 +196,7 @@ AUDIT = Table(
      Column("recorded_at", "TIMESTAMP", "When it happened, UTC"),
      Column("actor", "STRING", "Who: the operating system's user", privacy="personal"),
      Column("action", "STRING", "query, publish, promote, rollback, replay, rebuild, repair, reset, export, "
-            "configuration or set_aside"),
+            "erase, access, rotate, configuration or set_aside"),
      Column("subject", "STRING", "What with: a table, a model, the keyed digest of a query's text, the profile"),
      Column("outcome", "STRING", "begun, done or failed"),
      Column("details", "STRING", "More of it, as a JSON object; never a value of the data"),

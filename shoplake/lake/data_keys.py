@@ -35,6 +35,7 @@ DAY = "\x00day "
 THE_OWNER = b""  # in place of a record's key that is its user's id
 DAY_KEY, _USER_KEY = "d", "u"  # how ids of data keys begin
 OUTSIDE = "erased"  # in place of a data key's id: the payload was taken out of the lake
+OFF = "rows of the lake are encrypted, and governance.pseudonyms is off. Set it to true"
 # Keys of the whole lake among those of persons, each with its name for its data_key_id.
 _SUBJECTS, _PSEUDONYMS = "subjects", "pseudonyms"
 
@@ -270,7 +271,7 @@ def unseal_payload(
     if data_key_id is None:
         return key, value
     if data_keys is None:
-        raise ConfigError("rows of the lake are encrypted, and governance.pseudonyms is off. Set it to true")
+        raise ConfigError(OFF)
     data_key = data_keys.find([data_key_id])[data_key_id]
     if data_key.key is None:
         raise ConfigError(f"the row {bound_to.decode()} is of a user who was erased. End the erasure first: "

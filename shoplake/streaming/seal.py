@@ -8,7 +8,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.events import MAX_TEXT_LENGTH
-from shoplake.lake.data_keys import DAY, OUTSIDE, THE_OWNER, DataKeys
+from shoplake.errors import ConfigError
+from shoplake.lake.data_keys import DAY, OFF, OUTSIDE, THE_OWNER, DataKeys
 
 IS_ERASED = "is_erased"
 _KEYS = pa.schema([("owner", pa.string()), ("data_key_id", pa.string()), ("data_key", pa.binary()),
@@ -58,8 +59,10 @@ def unseal(rows: DataFrame, data_keys: DataKeys | None) -> DataFrame:
     """
     used = rows.select("data_key_id").distinct().toArrow()["data_key_id"].drop_null().to_pylist()
     names = [name for name in used if name != OUTSIDE]
-    found = {} if data_keys is None else data_keys.find(names)
-    owners = {} if data_keys is None else data_keys.owners(names)
+    if names and data_keys is None:
+        raise ConfigError(OFF)
+    found = data_keys.find(names) if data_keys else {}
+    owners = data_keys.owners(names) if data_keys else {}
     keys = pa.table({"data_key_id": pa.array(names, pa.string()),
                      "data_key": pa.array([found[name].key for name in names], pa.binary()),
                      "owner": pa.array([owners.get(name) for name in names], pa.string())})

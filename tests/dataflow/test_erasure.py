@@ -26,10 +26,8 @@ BOOKS = (tables.BRONZE_EVENTS, tables.SILVER_ERASED, tables.LEDGER, tables.AUDIT
 
 
 @pytest.fixture
-def sent(
-    pseudonyms: None, shells: Any, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> list[Any]:
-    """Fill every table that knows users: from the topic, a file of events, a file of users; give the topic's records."""
+def sent(pseudonyms: None, shells: Any, broker: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Take a topic with late, doubled and broken records into a lake; give what was sent."""
     for name, share in {"DUPLICATE": 0.05, "CONFLICT_SAME_TIME": 0.01, "CORRUPT": 0.03, "LATE": 0.03}.items():
         monkeypatch.setenv(f"SHOPLAKE_SIMULATION__{name}_SHARE", str(share))
     monkeypatch.setenv("SHOPLAKE_SIMULATION__USERS", str(USERS))
