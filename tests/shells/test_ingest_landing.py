@@ -268,7 +268,7 @@ def test_killed_before_its_row_was_written_the_file_is_sent_again_with_the_same_
 def test_a_file_that_changes_while_it_is_taken_in_waits(
     broker: str, topic: str, landing: Path, lake: Lake, take_in: Any, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import shoplake.lake.files as files
+    import shoplake.lake.sealed_files as files
 
     file = put(landing / "events" / "data.csv", events("e1"))
     keep_file = files.keep_file

@@ -9,8 +9,8 @@ from prometheus_client import generate_latest
 from shoplake.settings import PROJECT_ROOT
 from shoplake.streaming.metrics import StreamMetrics
 
-ROW = {"bronze_count": 10, "silver_count": 7, "duplicate_count": 2, "quarantine_count": 1, "late_count": 3,
-       "batch_seconds": 2.5,
+ROW = {"bronze_count": 11, "silver_count": 7, "duplicate_count": 2, "quarantine_count": 1, "erased_count": 1,
+       "late_count": 3, "batch_seconds": 2.5,
        "rules": [{"rule": "price_valid", "passed": 9, "failed": 1}, {"rule": "not_late", "passed": 7, "failed": 3}]}
 
 
@@ -21,7 +21,7 @@ def served() -> dict[str, float]:
     for _ in range(2):
         metrics.add_batch(ROW)
     assert b"shoplake_lag_records 20.0" in generate_latest(metrics.registry), "each scrape asks"
-    assert metrics.totals == {"batches": 2, "records": 20, "silver": 14, "duplicates": 4, "quarantine": 2}
+    assert metrics.totals == {"batches": 2, "records": 22, "silver": 14, "duplicates": 4, "quarantine": 2, "erased": 2}
     lines = generate_latest(metrics.registry).decode().splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
@@ -29,7 +29,8 @@ def served() -> dict[str, float]:
 def test_batches_add_up_and_lag_is_asked_for(served: dict[str, float]) -> None:
     expected = {
         'shoplake_records_total{table="silver"}': 14, 'shoplake_records_total{table="duplicates"}': 4,
-        'shoplake_records_total{table="quarantine"}': 2, "shoplake_late_events_total": 6,
+        'shoplake_records_total{table="quarantine"}': 2, 'shoplake_records_total{table="erased"}': 2,
+        "shoplake_late_events_total": 6,
         'shoplake_rule_failures_total{rule="price_valid"}': 2, "shoplake_lag_records": 17,
         "shoplake_state_rows": 0, "shoplake_batch_seconds_count": 2, "shoplake_batch_seconds_sum": 5,
         'shoplake_batch_seconds_bucket{le="2.0"}': 0, 'shoplake_batch_seconds_bucket{le="5.0"}': 2,

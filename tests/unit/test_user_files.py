@@ -44,7 +44,7 @@ def lake(tmp_path: Path) -> Lake:
 
 def ingest(lake: Lake, path: Path, sha256: str, kept_at_ms: int = DAY_1) -> dict[str, int]:
     records = open_source(path, "c2c_users", load_settings())
-    return ingest_users(records, "c2c_users", sha256, kept_at_ms, lake, 5)
+    return ingest_users(records, "c2c_users", sha256, kept_at_ms, lake, None, 5)
 
 
 def expect(cells: dict[str, str]) -> dict[str, Any]:
