@@ -3,6 +3,7 @@
 CPU-seconds are those of the engine's process tree; the broker is apart. `batches` tells for each ledger row how many
 records were in by then, and the seconds and CPU-seconds since the start; `warm` is what came after the first --cold
 records: the part of a running stream. The naive job has no ledger, so there is none of both for it.
+`pseudonyms_off` is ours with records in the clear, as the peers have them.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from shoplake.outcome import run_to_exit_code
 from shoplake.settings import PROJECT_ROOT
 
 HERE = PROJECT_ROOT / "benchmarks"
-ENGINES = ("ours", "naive_spark", "polars", "duckdb")
+ENGINES = ("ours", "pseudonyms_off", "naive_spark", "polars", "duckdb")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(flags: argparse.Namespace) -> int:
     """Run the engine under measure.py, and print the figures."""
     lake = flags.lake.resolve()
-    shutil.rmtree(lake, ignore_errors=True)
-    lake.mkdir(parents=True)
+    keys = lake.with_suffix(".data")  # made anew with the lake
+    for folder in (lake, keys):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     figures_file, log = lake.with_suffix(".json"), lake.with_suffix(".log")
     environment = {**os.environ, "SHOPLAKE_LAKE__ROOT": str(lake), "SHOPLAKE_KAFKA__TOPIC": flags.topic,
-                   "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": flags.servers}
+                   "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": flags.servers, "SHOPLAKE_DATA_DIR": str(keys),
+                   "SHOPLAKE_GOVERNANCE__PSEUDONYMS": str(flags.engine != "pseudonyms_off").lower()}
     command = [sys.executable, str(HERE / "measure.py"), "--to", str(figures_file), "--log", str(log), "--",
                *engine_command(flags.engine, flags.servers, flags.topic, lake, flags.peers)]
     if subprocess.run(command, env=environment, check=False).returncode:
@@ -61,7 +65,7 @@ def run(flags: argparse.Namespace) -> int:
 def engine_command(engine: str, servers: str, topic: str, lake: Path, peers: Path) -> list[str]:
     """Give the command that drains the topic."""
     where = ["--servers", servers, "--topic", topic, "--lake", str(lake)]
-    if engine == "ours":
+    if engine in ("ours", "pseudonyms_off"):
         return ["spark-submit", str(PROJECT_ROOT / "spark/streaming_pipeline.py"), "--drain"]
     if engine == "naive_spark":
         program = [str(HERE / "naive_spark.conf"), str(HERE / "naive_spark.py")]
