@@ -35,10 +35,11 @@ from shoplake.governance.audit_lines import (
     last_end,
     make_lines,
 )
-from shoplake.governance.keys import BOOKMARK, has_key, key_folder, purpose_key, write_private
+from shoplake.governance.keys import BOOKMARK, has_key, purpose_key
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
 from shoplake.lake.locks import hold_lock
+from shoplake.private_files import key_folder, write_private
 from shoplake.settings import Settings
 
 LOG = logging.getLogger("shoplake.audit")
