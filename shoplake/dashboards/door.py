@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -181,5 +180,5 @@ def _is_loopback(asked: HTTPConnection) -> bool:
     return host in LOOPBACK or host == "::1"
 
 
-def _refuse(is_page: bool, status: int, text: str) -> Any:
+def _refuse(is_page: bool, status: int, text: str) -> ASGIApp:
     return PlainTextResponse(text, status) if is_page else WebSocketClose(reason=text)

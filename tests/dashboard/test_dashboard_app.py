@@ -24,7 +24,9 @@ OpenPage = Callable[[str], AppTest]
 
 
 @pytest.fixture
-def open_page(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenPage]:
+def open_page(
+    data_dir: Path, no_login_is_known: None, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[OpenPage]:
     """Give `open_page(path)`, which opens a page of the app as a new visitor does."""
     monkeypatch.setattr("sys.argv", ["app.py"])
     st.cache_resource.clear()
@@ -90,9 +92,9 @@ def test_all_visitors_share_one_board(
     fill_lake()
     opened: list[Settings] = []
 
-    def open_counted(settings: Settings) -> Warehouse:
+    def open_counted(settings: Settings, role: str) -> Warehouse:
         opened.append(settings)
-        return open_warehouse(settings)
+        return open_warehouse(settings, role)
 
     monkeypatch.setattr("shoplake.warehouse.open_warehouse", open_counted)
     boards = {id(visit.session_state["board"]) for visit in (open_page(""), open_page("sales"), open_page("").run())}
