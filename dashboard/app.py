@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     profile = read_profile(argv)
     import streamlit as st
 
-    from shoplake.dashboards.html import STYLE
+    from shoplake.dashboards.html import STYLE, write_visitor
     from shoplake.dashboards.logins import open_logins
 
     if not st.runtime.exists():
@@ -59,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         visitor = open_logins(profile).admit(st.context.cookies)
         open_once = st.cache_resource(show_spinner="Opening the warehouse …")(open_board)
         st.session_state.update(profile=profile, visitor=visitor, board=open_once(profile, visitor.role))
+        if visitor.name:
+            st.html(write_visitor(visitor.name, visitor.role))
         st.title(page.title)
         page.run()
     except ShoplakeError as error:

@@ -173,7 +173,8 @@ def test_each_person_sees_what_the_role_allows(
             cell = page.locator(".sl td").first
             cell.wait_for(timeout=WAIT)
             seen[name] = cell.inner_text()
-            page.goto(f"{address}/logout")
+            page.get_by_text(f"{name}, who sees what").wait_for(timeout=WAIT)
+            page.get_by_role("link", name="Log out").click()
             page.get_by_role("button", name="Log in").wait_for(timeout=WAIT)
         assert seen["grace"] == "u3"
         assert len(seen["ada"]) == 64
