@@ -165,7 +165,7 @@ def test_a_model_is_promoted_by_a_persons_word(platform: Any, tmp_path: Path, mo
     platform.wait_for_run("model_promotion", run_id, 300)
     [event] = registry.events("linear")
     assert (event["action"], event["version"], event["by"], event["reason"]) == (
-        "promoted", number, "admin", "it's $(touch better)")
+        "promoted", number, "operator", "it's $(touch better)")
     assert registry.find_alias("linear", "champion").number == number  # type: ignore[union-attr]
 
 

@@ -27,7 +27,8 @@ print("READ " + json.dumps({
 def make(data: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Give the whole environment of an installation."""
     monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(data))
-    return airflow_environment({"PATH": "/usr/bin:/bin", "HOME": str(data)}, load_settings(), Path(sys.executable).parent, 8081)
+    base = {"PATH": "/usr/bin:/bin", "HOME": str(data)}
+    return airflow_environment(base, load_settings(), Path(sys.executable).parent, 8081)
 
 
 def test_each_installation_has_its_own_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
