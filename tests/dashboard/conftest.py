@@ -226,7 +226,7 @@ def no_login_is_known() -> Iterator[None]:
 
 @pytest.fixture
 def as_person(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Give `make(name, role)`, whose password is `the password of ` and the name; in the profile dev, on this machine."""
+    """Give `make(name, role)`, whose password is `the password of ` and the name; in the profile dev, on this disk."""
     for name, value in {"PROFILE": "dev", "LAKE__ROOT": "lake", "WAREHOUSE__KIND": "duckdb",
                         "GOVERNANCE__KEY": "ab" * 32}.items():
         monkeypatch.setenv(f"SHOPLAKE_{name}", value)
