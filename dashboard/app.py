@@ -3,6 +3,8 @@
 Start it in the project's root with `streamlit run dashboard/app.py`; `make up` starts it too. It only reads: each page
 is built by the package from answers of the warehouse and shown here. A page looks for newer data every
 `dashboard.refresh_seconds`. Flags come after two dashes: `streamlit run dashboard/app.py -- --profile local`.
+
+Streamlit takes this file twice: imported as `app` it is the server, with its door; run as a script it is a visit.
 """
 
 import argparse
@@ -30,12 +32,11 @@ FRAME_STYLE = """
 
 def main(argv: list[str] | None = None) -> int:
     """Show the page that the browser asks for; Streamlit runs this again for every visit and click."""
-    parser = argparse.ArgumentParser(prog="app.py", description=(__doc__ or "").strip())
-    parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
-    profile = parser.parse_args(argv).profile
+    profile = read_profile(argv)
     import streamlit as st
 
-    from shoplake.dashboards.html import STYLE
+    from shoplake.dashboards.html import STYLE, write_visitor
+    from shoplake.dashboards.logins import open_logins
 
     if not st.runtime.exists():
         print("error: a browser shows this; start it with: streamlit run dashboard/app.py", file=sys.stderr)
@@ -55,8 +56,11 @@ def main(argv: list[str] | None = None) -> int:
         st.Page(show_question, title="Ask", icon=":material/terminal:", url_path="ask"),
     ], position="top")
     try:
+        visitor = open_logins(profile).admit(st.context.cookies)
         open_once = st.cache_resource(show_spinner="Opening the warehouse …")(open_board)
-        st.session_state["board"] = open_once(profile)
+        st.session_state.update(profile=profile, visitor=visitor, board=open_once(profile, visitor.role))
+        if visitor.name:
+            st.html(write_visitor(visitor.name, visitor.role))
         st.title(page.title)
         page.run()
     except ShoplakeError as error:
@@ -64,19 +68,27 @@ def main(argv: list[str] | None = None) -> int:
     return EXIT_OK
 
 
+def read_profile(argv: list[str] | None) -> str | None:
+    """Read the flags, of the server and of a visit alike."""
+    parser = argparse.ArgumentParser(prog="app.py", description=(__doc__ or "").strip())
+    parser.add_argument("--profile", choices=PROFILES, help="settings profile (default: SHOPLAKE_PROFILE, else local)")
+    profile: str | None = parser.parse_args(argv).profile
+    return profile
+
+
 def show_error(error: ShoplakeError) -> None:
     """Show a message, without secrets."""
     show_block(Notice("error", hide_secrets(str(error))))
 
 
-def open_board(profile: str | None) -> "Board":
-    """Open the board that all sessions share."""
+def open_board(profile: str | None, role: str) -> "Board":
+    """Open the board that all sessions of a role share."""
     from shoplake.dashboards.board import Board
     from shoplake.warehouse import open_warehouse
 
     settings = load_settings(profile)
     configure_logging(settings.log_level)
-    return Board(open_warehouse(settings), settings)
+    return Board(open_warehouse(settings, role), settings)
 
 
 def show_live() -> None:
@@ -165,7 +177,7 @@ def show_question() -> None:
     from shoplake.dashboards.html import write_origin
     from shoplake.warehouse import open_warehouse
 
-    settings = st.session_state["board"].settings
+    settings, visitor = st.session_state["board"].settings, st.session_state["visitor"]
     st.html(write_origin("One read-only SELECT in GoogleSQL over the served tables (docs/data_dictionary.md); values "
                          "are written into the text."))
     example = st.selectbox("Example", list(EXAMPLES), key="example")
@@ -175,7 +187,8 @@ def show_question() -> None:
     if not is_asked:
         return
     try:
-        with open_warehouse(settings) as warehouse:  # of its own: a slow question must not hold up the pages
+        # Of its own: a slow question must not hold up the pages.
+        with open_warehouse(settings, visitor.role, visitor.name) as warehouse:
             answer = run_adhoc_query(warehouse, sql, settings.warehouse.max_rows, settings.shop.currency)
     except ShoplakeError as error:
         show_error(error)
@@ -190,12 +203,14 @@ def keep_fresh(build: "Callable[[Board, datetime], Page]") -> None:
     import streamlit as st
 
     from shoplake.dashboards.html import write_origin
+    from shoplake.dashboards.logins import open_logins
 
     board: Board = st.session_state["board"]
 
     @st.fragment(run_every=board.settings.dashboard.refresh_seconds)
     def show_page() -> None:
         try:
+            open_logins(st.session_state["profile"]).admit(st.context.cookies)  # a login ends under an open page
             page = build(board, datetime.now(UTC))
         except ShoplakeError as error:
             show_error(error)
@@ -219,6 +234,13 @@ def show_block(block: Block) -> None:
     else:
         st.html(write_block(block))
 
+
+if __name__ == "app":
+    from streamlit import App, config
+
+    from shoplake.dashboards.door import make_door
+
+    app = App(__file__, middleware=make_door(read_profile(sys.argv[1:]), config.get_option("server.address")))
 
 if __name__ == "__main__" and main(sys.argv[1:]) != EXIT_OK:  # Streamlit takes an exit for a failed page
     sys.exit(EXIT_USAGE)

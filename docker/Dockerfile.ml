@@ -12,7 +12,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 1000 --create-home shoplake \
     && install --directory --owner shoplake --group shoplake \
-        /opt/shoplake /data /secrets/airflow /secrets/jupyter /secrets/postgres
+        /opt/shoplake /data /secrets/airflow /secrets/dashboard /secrets/jupyter \
+        /secrets/postgres
 USER 1000
 WORKDIR /opt/shoplake
 ENV PATH=/opt/shoplake/.venv/bin:$PATH PYTHONUNBUFFERED=1 REQUIREMENTS=requirements.txt UV_LINK_MODE=copy

@@ -3,11 +3,13 @@
 import json
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from shoplake.installation import locate_package
+from shoplake.private_files import keep_secret, key_folder, read_private, write_private
 from shoplake.processes import HOST
 from shoplake.settings import PROJECT_ROOT, Settings
 
@@ -31,7 +33,8 @@ def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: P
     """Give `base` with what this machine's Airflow needs: our DAGs and plugins, home in the data folder, loopback only.
 
     A database that `base` names (AIRFLOW__DATABASE__SQL_ALCHEMY_CONN) stays; else it is SQLite in the home folder.
-    Makes the home folder and in it, once, the secret with which Airflow's parts sign what they send to each other.
+    Makes the home folder and, once, this installation's secrets and the login (login_file). Of the secrets only their
+    files are named, so that no task has one in its environment.
 
     Args:
         binaries: the virtual environment's folder of commands.
@@ -39,7 +42,7 @@ def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: P
     """
     home = settings.data_path / "airflow"
     home.mkdir(parents=True, exist_ok=True)
-    home.chmod(0o700)  # Airflow writes its admin's password there for all to read
+    home.chmod(0o700)  # the database and the logs are nobody else's
     return {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         **base,
@@ -55,8 +58,11 @@ def airflow_environment(base: Mapping[str, str], settings: Settings, binaries: P
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://{HOST}:{port}",
         "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__SECRET_KEY": _keep_secret(home / "session.secret"),
-        "AIRFLOW__API_AUTH__JWT_SECRET": _keep_secret(home / "jwt.secret"),
+        "AIRFLOW__API__SECRET_KEY_CMD": _secret_command(settings, "session", 64),
+        "AIRFLOW__API_AUTH__JWT_SECRET_CMD": _secret_command(settings, "jwt", 64),
+        "AIRFLOW__CORE__FERNET_KEY_CMD": _secret_command(settings, "fernet", 32),
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{settings.airflow.user}:admin",  # the role has that name
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(_keep_login(settings)),
         "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # it would listen on every address
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
@@ -82,11 +88,20 @@ def _openlineage(settings: Settings) -> dict[str, str]:
     }
 
 
-def _keep_secret(file: Path) -> str:
-    """Read the secret of `file`; the first time make one of 64 bytes, which only its owner may read."""
-    if not file.exists():
-        part = file.with_suffix(f".{os.getpid()}")
-        part.touch(mode=0o600)
-        part.write_text(secrets.token_urlsafe(64))
-        part.replace(file)
-    return file.read_text()
+def login_file(settings: Settings) -> Path:
+    """Give the file of the login to this machine's Airflow: {user: password}, as its SimpleAuthManager reads it."""
+    return key_folder(settings) / "airflow-login.json"
+
+
+def _keep_login(settings: Settings) -> Path:
+    """Give the login's file; a password is made for a user who has none, so that Airflow makes and prints none."""
+    file = login_file(settings)
+    passwords = json.loads(read_private(file)) if file.exists() else {}
+    if settings.airflow.user not in passwords:
+        made = {**passwords, settings.airflow.user: secrets.token_urlsafe(18)}
+        write_private(file, json.dumps(made).encode(), replace=True)
+    return file
+
+
+def _secret_command(settings: Settings, name: str, size: int) -> str:
+    return f"cat {shlex.quote(str(keep_secret(settings, f'airflow-{name}.secret', size)))}"

@@ -171,6 +171,12 @@ class MlSettings(_Section):
     xgboost: XGBoostSettings
 
 
+def _own_user(name: str) -> str:
+    if name in ("admin", "administrator", "airflow", "root", "test", "user"):
+        raise ValueError(f"{name!r} is what everybody tries first; choose a name of your own")
+    return name
+
+
 class AirflowSettings(_Section):
     schedule: str
     time_zone: TimeZone
@@ -186,6 +192,7 @@ class AirflowSettings(_Section):
     webhook_timeout: PositiveInt
     openlineage_file: str
     port: Annotated[int, Field(ge=1024, le=65535)]
+    user: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$"), AfterValidator(_own_user)]
     parallelism: PositiveInt
     history_days: Annotated[int, Field(ge=0)]
     events: PositiveInt
@@ -194,6 +201,10 @@ class AirflowSettings(_Section):
 
 class DashboardSettings(_Section):
     port: Annotated[int, Field(ge=1024, le=65535)]
+    users_file: Path
+    login_tries: PositiveInt
+    login_wait: PositiveInt
+    session_hours: PositiveInt
     refresh_seconds: PositiveInt
     batch_stale_after: PositiveInt
     gold_stale_after: PositiveInt

@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         return self.data_path / self.ml.model_dir
 
     @property
+    def dashboard_users_path(self) -> Path:
+        """The file of the people who may log in to the dashboard."""
+        return self.data_path / self.dashboard.users_file
+
+    @property
     def report_path(self) -> Path:
         """The folder of the dashboard's HTML reports."""
         return self.data_path / "reports"

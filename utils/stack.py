@@ -28,7 +28,6 @@ BINARIES = Path(sys.executable).parent
 AIRFLOW_PARTS = {
     "api-server": (), "dag-processor": (), "scheduler": ("--skip-serve-logs",), "triggerer": ("--skip-serve-logs",),
 }
-LOGIN_FILE = "simple_auth_manager_passwords.json.generated"  # Airflow writes it
 POLL_SECONDS = 1.0
 
 
@@ -65,7 +64,7 @@ def run_action(arguments: argparse.Namespace) -> int:
         services = inspect(settings)
     else:
         stack_path(settings).mkdir(parents=True, exist_ok=True)
-        stack_path(settings).chmod(0o700)  # Airflow prints its admin's password into its log
+        stack_path(settings).chmod(0o700)  # the logs of the servers
         with hold_lock(locate_lake(settings), "stack", timeout=0):
             services = start(settings) if arguments.action == "up" else stop(settings)
     is_as_wished = all(service.healthy for service in services)
@@ -168,7 +167,9 @@ def inspect_broker(settings: Settings) -> Service:
 
 
 def inspect_airflow(settings: Settings) -> Service:
-    """Ask Airflow for the health of its parts."""
+    """Ask Airflow for the health of its parts, and tell where the login is."""
+    from shoplake.airflow_environment import login_file
+
     state = processes.find_running(state_path(settings, "api-server"))
     if state is None:
         return Service("airflow", False, "", "stopped")
@@ -176,7 +177,7 @@ def inspect_airflow(settings: Settings) -> Service:
     parts = json.loads(answer) if answer else {}
     sick = [part for part in ("metadatabase", "scheduler", "dag_processor", "triggerer")
             if parts.get(part, {}).get("status") != "healthy"]
-    login = f"user admin, password in {settings.data_path / 'airflow' / LOGIN_FILE}"
+    login = f"user {settings.airflow.user}, password in {login_file(settings)}"
     return Service("airflow", not sick, f"http://{state.address}",
                    f"not healthy: {', '.join(sick)}" if answer and sick else login if answer else "does not answer yet")
 

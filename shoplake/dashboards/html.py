@@ -57,6 +57,12 @@ def write_origin(text: str) -> str:
     return f'<div class="sl"><p class="sl-origin">{escape(text)}</p></div>'
 
 
+def write_visitor(name: str, role: str) -> str:
+    """Write who is logged in, and the way out."""
+    return (f'<div class="sl"><p class="sl-origin">{escape(name)}, who sees what {escape(role)} may see · '
+            '<a href="logout" target="_self">Log out</a></p></div>')
+
+
 def write_title(text: str, caption: str = "") -> str:
     """Write a chart's title, and how to read it."""
     below = f'<p class="sl-caption">{escape(caption)}</p>' if caption else ""

@@ -37,8 +37,9 @@ from shoplake.governance.audit_lines import (
 )
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
-from shoplake.lake.keys import BOOKMARK, has_key, key_folder, purpose_key, write_private
+from shoplake.lake.keys import BOOKMARK, has_key, purpose_key
 from shoplake.lake.locks import hold_lock
+from shoplake.private_files import key_folder, write_private
 from shoplake.settings import Settings
 
 LOG = logging.getLogger("shoplake.audit")

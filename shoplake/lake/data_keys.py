@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import BUCKETS, Lake
 from shoplake.lake.key_files import SCHEMA, KeyFiles
-from shoplake.lake.keys import KEY_BYTES, key_folder, purpose_key
+from shoplake.lake.keys import KEY_BYTES, purpose_key
 from shoplake.lake.locks import hold_lock
+from shoplake.private_files import key_folder
 from shoplake.settings import Settings
 
 LOCK = "data_keys"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import NEW, delete_object, find_object, list_objects, read_object, write_object
-from shoplake.lake.keys import write_private
+from shoplake.private_files import write_private
 
 SCHEMA = pa.schema([
     pa.field("data_key_id", pa.string(), nullable=False),

@@ -1,19 +1,13 @@
-"""The lake's secret key, the keys for single purposes that are made from it, and the folder where such things lie.
-
-What lies there is the owner's alone, and never below the lake: who may write to the lake must not read it.
-"""
+"""The lake's secret key, and the keys for single purposes that are made from it."""
 
 import hmac
-import os
 import secrets
-import stat
-import tempfile
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
 from shoplake.errors import ConfigError
 from shoplake.lake.secrets import read_secret
+from shoplake.private_files import key_folder, read_private, write_private
 from shoplake.settings import Settings
 
 KEY_BYTES = 32
@@ -21,8 +15,6 @@ VARIABLE = "SHOPLAKE_GOVERNANCE__KEY"
 NEXT_VARIABLE = "SHOPLAKE_GOVERNANCE__NEXT_KEY"
 _NEXT = "next.key"
 BOOKMARK = "audit-*.json"  # the names of files that say where a log ends which was written with the key
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def purpose_key(settings: Settings, purpose: str, master_key: bytes | None = None) -> bytes:
@@ -60,48 +52,14 @@ def next_key(settings: Settings) -> bytes:
     file = _key_file(settings).with_name(_NEXT)
     if not file.exists():
         write_private(file, secrets.token_hex(KEY_BYTES).encode(), replace=False)
-    return _read(file)
+    return _parse(read_private(file), str(file))
 
 
 def take_next_key(settings: Settings) -> None:
     """Put the next master key in the place of the present one, where both are in the folder of keys."""
     file = _key_file(settings).with_name(_NEXT)
     if file.exists():
-        os.replace(file, _key_file(settings))
-
-
-def key_folder(settings: Settings) -> Path:
-    """Give the folder of what is the owner's alone.
-
-    Raises:
-        ConfigError: it lies below the lake, or others may write there.
-    """
-    folder = (settings.data_path / "keys").resolve()
-    root = Path(settings.lake_root).resolve()
-    if "://" not in settings.lake_root and root in (folder, *folder.parents):
-        raise ConfigError(f"the folder of the keys, {folder}, lies below the lake {root}: who may write there could "
-                          "read the lake's key. Set lake.root (SHOPLAKE_LAKE__ROOT) to a folder of its own")
-    if folder.exists() and folder.stat().st_mode & _OTHERS_WRITE:
-        raise ConfigError(f"others than its owner may write to {folder}, where secrets lie. Run: chmod 700 {folder}")
-    return folder
-
-
-def write_private(file: Path, content: bytes, *, replace: bool) -> None:
-    """Write a file that only its owner may read, whole or not at all; without `replace` one that is there stays."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")  # its mode is 0600
-    try:
-        with os.fdopen(descriptor, "wb") as made:
-            made.write(content)
-            made.flush()
-            os.fsync(made.fileno())
-        if replace:
-            os.replace(name, file)
-        else:
-            with suppress(FileExistsError):  # another process was first
-                os.link(name, file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        file.replace(_key_file(settings))
 
 
 def _key_file(settings: Settings) -> Path:
@@ -124,13 +82,7 @@ def _master_key(settings: Settings) -> bytes:
             raise ConfigError(f"{file} is gone, and a log was written with it. Put it back; if it is lost, go on with: "
                               "python utils/verify_audit.py --set-aside 'the key is lost'")
         write_private(file, secrets.token_hex(KEY_BYTES).encode(), replace=False)
-    return _read(file)
-
-
-def _read(file: Path) -> bytes:
-    if file.stat().st_mode & _OTHERS:
-        raise ConfigError(f"others than its owner may read {file}, which is a secret. Run: chmod 600 {file}")
-    return _parse(file.read_text(errors="replace"), str(file))
+    return _parse(read_private(file), str(file))
 
 
 def _parse(text: str, where: str) -> bytes:

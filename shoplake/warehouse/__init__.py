@@ -8,11 +8,12 @@ from shoplake.warehouse.protocol import Warehouse
 __all__ = ["ADMIN", "Warehouse", "open_warehouse"]
 
 
-def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
+def open_warehouse(settings: Settings, role: str = "", person: str = "") -> Warehouse:
     """Open the warehouse that the profile names; what it is asked stands in ops.audit.
 
     Args:
         role: what of the tables is seen, of configs/roles.yaml (default: governance.role).
+        person: for whom this process asks, where that is not its own user.
 
     Raises:
         AuditError: ops.audit is not as it was written.
@@ -41,4 +42,4 @@ def open_warehouse(settings: Settings, role: str = "") -> Warehouse:
         check_end(lake, settings)  # before a key is used, and perhaps made
         salt = "" if name == ADMIN else purpose_key(settings, "mask").hex()
         warehouse = DuckDBWarehouse(lake, settings.warehouse.query_timeout, seen, salt)
-    return AuditedWarehouse(warehouse, lake, settings, name) if lake.is_local else warehouse
+    return AuditedWarehouse(warehouse, lake, settings, name, person) if lake.is_local else warehouse

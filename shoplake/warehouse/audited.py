@@ -33,12 +33,12 @@ class AuditedWarehouse:
     together, within 5 s: so many a killed process may lose. Where they cannot be written no answer is given.
     """
 
-    def __init__(self, warehouse: Warehouse, lake: Lake, settings: Settings, role: str) -> None:
-        """Take a warehouse, which this one closes; `role` is told with each question."""
+    def __init__(self, warehouse: Warehouse, lake: Lake, settings: Settings, role: str, person: str = "") -> None:
+        """Take a warehouse, which this one closes; `role` and `person` are told with each question."""
         self._warehouse = warehouse
         self._lake = lake
         self._settings = settings
-        self._role = role
+        self._asker = {"role": role, **({"person": person} if person else {})}
         self._key = purpose_key(settings, "audit")
         self._acts: list[Act] = []
         self._flushed = float("-inf")
@@ -64,7 +64,7 @@ class AuditedWarehouse:
         Raises:
             AuditError: the log is not as it was written.
         """
-        act = Act("query", keyed_digest(sql, self._key), {"role": self._role, "tables": _tables(sql, parameters or {})})
+        act = Act("query", keyed_digest(sql, self._key), {**self._asker, "tables": _tables(sql, parameters or {})})
         try:
             answer = self._warehouse.query(sql, parameters, limit)
         except BaseException as error:

@@ -1,11 +1,18 @@
 """A lake with known rows, and the dashboard on it."""
 
+import os
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from shoplake.contract.tables import (
@@ -27,8 +34,11 @@ from shoplake.contract.tables import (
     Table,
 )
 from shoplake.dashboards.board import Board
+from shoplake.dashboards.logins import open_logins
+from shoplake.dashboards.users import load_users, make_user, save_users
 from shoplake.lake.addresses import Lake
-from shoplake.settings import load_settings
+from shoplake.processes import HOST, find_free_port
+from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse import open_warehouse
 
 Row = dict[str, Any]
@@ -204,3 +214,65 @@ def board(data_dir: Path) -> Iterator[Board]:
     settings = load_settings("local")
     with open_warehouse(settings) as warehouse:
         yield Board(warehouse, settings)
+
+
+@pytest.fixture
+def no_login_is_known() -> Iterator[None]:
+    """Let this process look anew who may log in; so it does for each dashboard that is started."""
+    open_logins.cache_clear()
+    yield
+    open_logins.cache_clear()
+
+
+@pytest.fixture
+def as_person(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Give `make(name, role)`, whose password is `the password of ` and the name; in the profile dev, on this disk."""
+    for name, value in {"PROFILE": "dev", "LAKE__ROOT": "lake", "WAREHOUSE__KIND": "duckdb",
+                        "GOVERNANCE__KEY": "ab" * 32}.items():
+        monkeypatch.setenv(f"SHOPLAKE_{name}", value)
+    file = load_settings().dashboard_users_path
+
+    def make(name: str, role: str) -> None:
+        save_users(file, {**load_users(file), name: make_user(name, role, f"the password of {name}")})
+
+    return make
+
+
+Started = tuple[str, "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def run_dashboard() -> Callable[..., AbstractContextManager[Started]]:
+    """Give `run(*flags)`: a dashboard in the test's environment, as its users start it; its address and its process."""
+
+    @contextmanager
+    def run(*flags: str) -> Iterator[Started]:
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+        port = find_free_port(48610 + 100 * worker, "a test's port")
+        command = [str(Path(sys.executable).with_name("streamlit")), "run", "dashboard/app.py", "--server.port",
+                   str(port), *flags]
+        process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ.copy())
+        address = f"http://{HOST}:{port}"
+        try:
+            _wait_until_healthy(f"{address}/_stcore/health", process)
+            listening = {connection.laddr.ip for connection in psutil.Process(process.pid).net_connections()
+                         if connection.status == psutil.CONN_LISTEN}
+            assert listening == {HOST}
+            yield address, process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    return run
+
+
+def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(240):
+        assert process.poll() is None, "the server has ended"
+        try:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                assert answer.read() == b"ok"
+                return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"{address} did not answer")

@@ -1,5 +1,6 @@
 """dashboard/app.py in Streamlit's own test runtime: what stands on each page, as a browser would be sent it."""
 
+import json
 import re
 import runpy
 import subprocess
@@ -11,10 +12,13 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from audit_log import read_lines
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from shoplake.contract.tables import DAILY_SALES, LEDGER
+from shoplake.dashboards.logins import COOKIE, open_logins
+from shoplake.lake.addresses import Lake
 from shoplake.settings import PROJECT_ROOT, Settings
 from shoplake.warehouse import Warehouse, open_warehouse
 
@@ -24,7 +28,9 @@ OpenPage = Callable[[str], AppTest]
 
 
 @pytest.fixture
-def open_page(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenPage]:
+def open_page(
+    data_dir: Path, no_login_is_known: None, monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[OpenPage]:
     """Give `open_page(path)`, which opens a page of the app as a new visitor does."""
     monkeypatch.setattr("sys.argv", ["app.py"])
     st.cache_resource.clear()
@@ -90,9 +96,9 @@ def test_all_visitors_share_one_board(
     fill_lake()
     opened: list[Settings] = []
 
-    def open_counted(settings: Settings) -> Warehouse:
+    def open_counted(settings: Settings, role: str) -> Warehouse:
         opened.append(settings)
-        return open_warehouse(settings)
+        return open_warehouse(settings, role)
 
     monkeypatch.setattr("shoplake.warehouse.open_warehouse", open_counted)
     boards = {id(visit.session_state["board"]) for visit in (open_page(""), open_page("sales"), open_page("").run())}
@@ -170,8 +176,39 @@ def test_every_example_runs(fill_lake: FillLake, open_page: OpenPage) -> None:
         assert re.search(r"\d+ rows?", text_of(app)), example
 
 
-def test_a_wrong_setting_is_a_message(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SHOPLAKE_PROFILE", "prod")
+def test_a_page_without_the_door_shows_nobody_anything(
+    as_person: Callable[[str, str], None], fill_lake: FillLake, open_page: OpenPage, data_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fill_lake()
+    as_person("ada", "viewer")
+    monkeypatch.setattr(type(st.context), "cookies", {})  # Streamlit's test runtime has a mock there
+    app = open_page("")
+    assert "not logged in" in text_of(app)
+    assert "£" not in text_of(app)
+    log_in("ada", monkeypatch)
+    assert "ada, who sees what viewer may see" in text_of(open_page(""))
+    app = ask(open_page("ask"), "SELECT user_id, segment FROM gold.customer_segments WHERE as_of_date = '2026-03-08'")
+    assert "champions" in text_of(app)
+    assert "u1" not in text_of(app)
+    asked = [json.loads(line["details"]) for line in read_lines(Lake(str(data_dir / "lake")))]
+    assert [(line["person"], line["role"]) for line in asked if "person" in line] == [("ada", "viewer")]
+    assert "viewer" in {line["role"] for line in asked if "person" not in line and "role" in line}
+
+
+def log_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every page the cookie that the door would have given."""
+    token = open_logins(None).log_in(name, f"the password of {name}")
+    monkeypatch.setattr(type(st.context), "cookies", {COOKIE: token})
+
+
+def test_a_wrong_setting_is_a_message(
+    as_person: Callable[[str, str], None], open_page: OpenPage, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_person("ada", "admin")
+    for name, value in {"PROFILE": "prod", "LAKE__ROOT": "gs://bucket/lake", "WAREHOUSE__KIND": "bigquery"}.items():
+        monkeypatch.setenv(f"SHOPLAKE_{name}", value)
+    log_in("ada", monkeypatch)
     app = open_page("")
     assert "--profile local" in text_of(app)
     assert not app.exception

@@ -1,20 +1,16 @@
 """The dashboard in a real browser: light, dark, narrow; nothing from elsewhere; new data without a reload."""
 
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage
 
 from shoplake.contract.tables import PRODUCT_REVENUE_5MIN, Table
 from shoplake.lake.addresses import Lake
@@ -26,53 +22,41 @@ PAGES = {"": "Live", "sales": "Sales", "forecast": "Forecast", "customers": "Cus
 CHARTS = {"": 2, "sales": 2, "forecast": 1, "customers": 1, "funnel": 1, "quality": 1}
 LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "narrow": ("light", 600), "narrow dark": ("dark", 600)}
 GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(15, 21, 23)"}
+ELSEWHERE = "document.body.appendChild(Object.assign(document.createElement('{}'), {{src: 'https://shop.example/'}}))"
+CRIMES = ("new Function('return 1')", "fetch('http://127.0.0.1:9/').catch(() => 0)",
+          "new WebSocket('wss://shop.example/')",
+          "document.body.appendChild(document.createElement('script')).text = '1'",
+          *(ELSEWHERE.format(tag) for tag in ("script", "img", "iframe")))
 WAIT = 60_000  # ms: a hang, not a slow machine
 
 
 @pytest.fixture
-def server(data_dir: Path, fill_lake: Callable[..., None]) -> Iterator[str]:
+def server(fill_lake: Callable[..., None], run_dashboard: Callable[..., AbstractContextManager[Any]]) -> Iterator[str]:
     """Give the address of a dashboard over the filled lake, started as its users start it."""
     fill_lake()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("streamlit")), "run", "dashboard/app.py", "--server.port", str(port)]
-    process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=os.environ.copy())
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_healthy(f"{address}/_stcore/health", process)
-        listening = {connection.laddr.ip for connection in psutil.Process(process.pid).net_connections()
-                     if connection.status == psutil.CONN_LISTEN}
-        assert listening == {"127.0.0.1"}
+    with run_dashboard() as (address, _):
         yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(120):
-        assert process.poll() is None, "the server has ended"
-        try:
-            with urllib.request.urlopen(address, timeout=1) as answer:
-                assert answer.read() == b"ok"
-                return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"{address} did not answer")
 
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Give `visit(scheme, width)`, a new visitor; in the end none may have asked another host or met an error."""
+    """Give `visit(scheme, width)`, a new visitor; in the end none may have asked another host or met an error.
+
+    Nor may a page have tried what its Content-Security-Policy forbids.
+    """
     contexts: list[BrowserContext] = []
     asked: list[str] = []
     errors: list[str] = []
+
+    def note_violation(message: ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text:
+            errors.append(message.text)
 
     def visit_as(scheme: Literal["light", "dark"] = "light", width: int = 1280) -> BrowserContext:
         context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 1000})
         context.on("request", lambda request: asked.append(request.url))
         context.on("weberror", lambda error: errors.append(str(error.error)))
+        context.on("console", note_violation)
         contexts.append(context)
         return context
 
@@ -100,6 +84,23 @@ def test_every_page_is_drawn_in_every_look(server: str, visit: Callable[..., Bro
         assert ground == GROUNDS[scheme]
         assert page.locator("[data-testid=stException], .sl-error").count() == 0
         assert page.locator("img[src=x]").count() == 0  # a product is called like that
+
+
+def test_the_browser_refuses_what_no_page_does(server: str, browser: Browser) -> None:
+    """Else the silence of the other tests would prove nothing."""
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(server)
+    page.get_by_role("heading", name="Live", exact=True).wait_for(timeout=WAIT)
+    for crime in CRIMES:
+        said.clear()
+        # Later, because what the test itself evaluates is exempt.
+        page.evaluate(f"() => {{ setTimeout(() => {{ {crime} }}) }}")
+        page.wait_for_timeout(500)
+        assert "Content Security Policy" in " ".join(said), crime
+    page.close()
 
 
 def test_a_new_sale_appears_without_a_reload(
@@ -148,3 +149,32 @@ def test_the_report_is_read_offline_in_light_and_dark(
         assert page.locator("svg").count() == 8
         label = page.locator("svg text").first.evaluate("element => getComputedStyle(element).fill")
         assert label == page.evaluate("getComputedStyle(document.body).color")
+
+
+def test_each_person_sees_what_the_role_allows(
+    as_person: Callable[..., None], fill_lake: Callable[..., None], visit: Callable[..., BrowserContext],
+    run_dashboard: Callable[..., AbstractContextManager[Any]],
+) -> None:
+    fill_lake()
+    as_person("ada", "analyst")
+    as_person("grace", "admin")
+    with run_dashboard() as (address, _):
+        seen = {}
+        for name in ("ada", "grace"):
+            page = visit().new_page()
+            page.goto(f"{address}/ask")
+            page.get_by_label("Name").fill(name)
+            page.get_by_label("Password").fill(f"the password of {name}")
+            page.get_by_role("button", name="Log in").click()
+            page.get_by_role("heading", name="Ask", exact=True).wait_for(timeout=WAIT)
+            page.get_by_label("SELECT", exact=True).fill(
+                "SELECT user_id FROM gold.customer_segments WHERE as_of_date = '2026-03-08' AND segment = 'lost'")
+            page.get_by_role("button", name="Run").click()
+            cell = page.locator(".sl td").first
+            cell.wait_for(timeout=WAIT)
+            seen[name] = cell.inner_text()
+            page.get_by_text(f"{name}, who sees what").wait_for(timeout=WAIT)
+            page.get_by_role("link", name="Log out").click()
+            page.get_by_role("button", name="Log in").wait_for(timeout=WAIT)
+        assert seen["grace"] == "u3"
+        assert len(seen["ada"]) == 64

@@ -113,7 +113,7 @@ def free_port() -> Callable[[], int]:
 def moved(compose: Compose, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Compose:
     """Give the compose file with every path in a folder of its own and every address on a free port of loopback."""
     root = tmp_path_factory.mktemp("containers")
-    for folder in ("airflow", "jupyter", "postgres"):
+    for folder in ("airflow", "dashboard", "jupyter", "postgres"):
         (root / "secrets" / folder).mkdir(parents=True)
     internal, host = free_port(), free_port()
     return Compose(compose.services, {

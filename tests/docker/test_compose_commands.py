@@ -21,6 +21,7 @@ from google.cloud import storage
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, KafkaAdminClient
 
+from shoplake.dashboards.users import is_password, load_users
 from shoplake.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def test_googles_client_stores_and_reads_objects(gcs_emulator: str, monkeypatch:
 
 def test_secrets_are_made_once(compose: "Compose", tmp_path: Path) -> None:
     here = type(compose)(compose.services, {"/secrets": str(tmp_path)})
-    for folder in ("airflow", "jupyter", "postgres"):
+    for folder in ("airflow", "dashboard", "jupyter", "postgres"):
         (tmp_path / folder).mkdir()
 
     def make() -> dict[str, str]:
@@ -141,8 +142,15 @@ def test_secrets_are_made_once(compose: "Compose", tmp_path: Path) -> None:
     assert make() == first, "a second `up` must not change a password that PostgreSQL has taken"
     connection = first.pop("airflow/sql_alchemy_conn")
     assert connection == f"postgresql+psycopg2://airflow:{first['postgres/password']}@postgres:5432/airflow"
-    assert set(first) == {"airflow/fernet_key", "airflow/jwt_secret", "airflow/api_secret_key", "jupyter/token",
-                          "postgres/password"}
+    assert json.loads(first.pop("airflow/passwords.json")) == {"operator": first["airflow/password"]}
+    users = tmp_path / "dashboard" / "users.json"
+    assert is_password(load_users(users)["operator"], first["dashboard/password"])
+    assert first["dashboard/password"] not in first.pop("dashboard/users.json")
+    assert set(first) == {"airflow/fernet_key", "airflow/jwt_secret", "airflow/api_secret_key", "airflow/password",
+                          "dashboard/password", "jupyter/token", "postgres/password"}
+    # PostgreSQL's own user reads the one.
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")
+            if file.is_file() and file.stat().st_mode & 0o077} == {"postgres/password"}
     assert len(set(first.values())) == len(first)
     assert min(map(len, first.values())) >= 32
     assert not any(set(value) & set("+/@:\n ") for value in first.values())

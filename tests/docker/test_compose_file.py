@@ -129,8 +129,8 @@ def test_plain_up_starts_everything_and_profiles_only_leave_out() -> None:
 def test_what_the_pages_type_is_there() -> None:
     pages = FILE.read_text() + (PROJECT_ROOT / "README.md").read_text()
     typed = set(re.findall(r"docker-compose (?:exec|cp \S+) ([\w-]+)(?: cat |:)(\S+)", pages))
-    assert typed == {("airflow-apiserver", "/secrets/airflow/passwords.json"), ("spark", "/secrets/jupyter/token"),
-                     ("airflow-scheduler", "/data/landing/events/")}
+    assert typed == {("airflow-apiserver", "/secrets/airflow/password"), ("spark", "/secrets/jupyter/token"),
+                     ("dashboard", "/secrets/dashboard/password"), ("airflow-scheduler", "/data/landing/events/")}
     for name, path in typed:
         assert any(path.startswith(volume.split(":")[1]) for volume in SERVICES[name]["volumes"]), path
     # Docker copies into no folder that is not there, and one that it made itself would be root's.
@@ -193,13 +193,15 @@ def test_the_broker_is_as_the_embedded_one() -> None:
 
 def test_airflow_is_as_the_one_of_make_up(data_dir: Path) -> None:
     standing = airflow_environment({}, load_settings(), Path("/venv/bin"), 8081)
-    here = {key.removesuffix("_CMD"): value for key, value in SERVICES["airflow-scheduler"]["environment"].items()}
+    here = SERVICES["airflow-scheduler"]["environment"]
     # A command's flags say where a service listens, the image's PATH where programs are; each step sets SHLVL.
-    assert standing.keys() - here.keys() == {"PATH", "SHLVL", "SPARK_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT"}
+    assert standing.keys() - here.keys() == {"PATH", "SHLVL", "SPARK_HOME", "AIRFLOW__API__HOST", "AIRFLOW__API__PORT",
+                                            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"}
     differs = {key for key in standing.keys() & here.keys()
                if standing[key].replace(str(PROJECT_ROOT), "/opt/shoplake") != here[key]}
-    assert differs == {"AIRFLOW_HOME", "AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET",
-                       "AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"}
+    assert differs == {"AIRFLOW_HOME", "AIRFLOW__API__SECRET_KEY_CMD", "AIRFLOW__API_AUTH__JWT_SECRET_CMD",
+                       "AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "AIRFLOW__CORE__FERNET_KEY_CMD",
+                       "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"}
 
 
 def test_every_file_that_a_service_names_is_in_the_image(left_out: Callable[[str], bool]) -> None:

@@ -93,8 +93,12 @@ def test_jupyter_wants_its_token_and_serves_the_tour(
 
 def test_the_dashboard_serves(prepared: "Compose", tmp_path: Path, run_until_the_end: Keep) -> None:
     process = start(prepared, "dashboard", tmp_path, run_until_the_end)
-    page = httpx.get(f"http://127.0.0.1:{prepared.moved['8501']}/")
-    assert (page.status_code, "<html" in page.text) == (200, True)
+    address = f"http://127.0.0.1:{prepared.moved['8501']}"
+    assert httpx.get(f"{address}/").headers["location"] == "login?to="
+    password = Path(prepared.move("/secrets/dashboard/password")).read_text()
+    with httpx.Client(base_url=address, timeout=60, follow_redirects=True) as client:
+        page = client.post("/login", data={"name": "operator", "password": password})
+    assert (page.status_code, 'id="root"' in page.text) == (200, True)
     assert listening_elsewhere(process) == set()
 
 
@@ -149,12 +153,12 @@ def airflow(
 
 
 class Api:
-    """Airflow's REST interface, as the admin whose password Airflow made."""
+    """Airflow's REST interface, as the operator whose password was made at the first start."""
 
     def __init__(self, compose: "Compose") -> None:
         self.address = f"http://127.0.0.1:{compose.moved['8080']}"
-        passwords = json.loads(Path(compose.move("/secrets/airflow/passwords.json")).read_text())
-        login = httpx.post(f"{self.address}/auth/token", json={"username": "admin", "password": passwords["admin"]})
+        password = Path(compose.move("/secrets/airflow/password")).read_text()
+        login = httpx.post(f"{self.address}/auth/token", json={"username": "operator", "password": password})
         login.raise_for_status()
         self.headers = {"Authorization": f"Bearer {login.json()['access_token']}"}
 

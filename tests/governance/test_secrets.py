@@ -1,9 +1,11 @@
 """A secret that was planted is found in a file, and hidden in whatever a command logs or says."""
 
+import io
 import json
 import logging
 import os
 import runpy
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
 
+from shoplake.airflow_environment import airflow_environment, login_file
+from shoplake.dashboards.door import Door
+from shoplake.dashboards.logins import Logins
 from shoplake.errors import ConfigError, ShoplakeError
 from shoplake.logs import configure_logging
 from shoplake.outcome import run_to_exit_code
@@ -148,6 +157,39 @@ def test_a_command_tells_none_of_its_secrets(
                                        for file in data_dir.rglob("*") if file.is_file())):
         assert HEX_SECRET not in text
         assert SECRET not in text
+
+
+def test_a_typed_password_and_a_sessions_token_are_told_nowhere(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Right or wrong, typed as a password or by mistake as the name; a cookie; the passwords of Airflow's login."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(SECRET + "\n"))
+    assert runpy.run_path(str(PROJECT_ROOT / "utils" / "dashboard_user.py"))["main"](["set", "ada", "--json"]) == 0
+    configure_logging("DEBUG")
+    try:
+        door = Starlette(routes=[Route("/", lambda request: PlainTextResponse("in"))])
+        door.add_middleware(Door, logins=Logins(load_settings()))
+        with TestClient(door, base_url="http://127.0.0.1") as client:
+            typed = [("ada", SECRET), ("ada", HEX_SECRET), (SECRET, HEX_SECRET), (HEX_SECRET, "")]
+            answers = [client.post("/login", data={"name": name, "password": password}, follow_redirects=False)
+                       for name, password in typed]
+            token = answers[0].cookies["shoplake_session"]
+            assert client.get("/").text == "in"
+            answers += [client.get("/logout"), client.get("/login", params={"to": "sales"})]
+        login = login_file(load_settings())
+        airflow_environment({}, load_settings(), Path("/venv/bin"), 8081)
+    finally:
+        logging.getLogger().handlers.clear()
+    seen = capfd.readouterr()
+    assert "login ada: done" in seen.err
+    assert "login under an unknown name: refused" in seen.err
+    secrets = [SECRET, HEX_SECRET, token, *json.loads(login.read_text()).values()]
+    own = {login, *login.parent.glob("airflow-*.secret")}
+    files = [file for file in data_dir.rglob("*") if file.is_file() and file not in own]
+    texts = [seen.out, seen.err, *(answer.text for answer in answers),
+             *(file.read_bytes().decode(errors="replace") for file in files)]
+    assert not [secret for secret in secrets for text in texts if secret in text]
+    assert stat.S_IMODE(login.stat().st_mode) == 0o600
 
 
 def test_settings_in_print_show_none(monkeypatch: pytest.MonkeyPatch) -> None:

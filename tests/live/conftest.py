@@ -57,12 +57,12 @@ class Platform:
         return int(holder.split()[1]) if holder else None
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """Call Airflow's REST interface as the admin."""
+        """Call Airflow's REST interface as the operator."""
         server = processes.find_running(self.data / "stack" / "api-server.json")
         assert server is not None
         address = f"http://{server.address}"
-        passwords = json.loads((self.data / "airflow" / "simple_auth_manager_passwords.json.generated").read_text())
-        token = httpx.post(f"{address}/auth/token", json={"username": "admin", "password": passwords["admin"]})
+        [(name, password)] = json.loads((self.data / "keys" / "airflow-login.json").read_text()).items()
+        token = httpx.post(f"{address}/auth/token", json={"username": name, "password": password})
         token.raise_for_status()
         answer = httpx.request(method, f"{address}/api/v2/{path}", timeout=30,
                                headers={"Authorization": f"Bearer {token.json()['access_token']}"}, **options)

@@ -3,13 +3,16 @@
 One platform for all tests of this file, in their order.
 """
 
+import json
 import os
+import re
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -45,12 +48,39 @@ def test_up_means_healthy_and_again_changes_nothing(platform: Any) -> None:
     assert platform.run("utils/stack.py", "status").returncode == 0
 
 
+def test_the_login_is_told_and_is_nobodys_guess(platform: Any) -> None:
+    note = platform.up()["airflow"]["note"]
+    assert note == f"user operator, password in {platform.data / 'keys' / 'airflow-login.json'}"
+    address = "http://" + processes.read_state(platform.data / "stack" / "api-server.json").address  # type: ignore[union-attr]
+    for name in ("admin", "airflow", "operator"):
+        for guess in ("admin", "airflow", "operator", ""):
+            answer = httpx.post(f"{address}/auth/token", json={"username": name, "password": guess})
+            assert answer.status_code in (400, 401), (name, guess)
+    assert httpx.get(f"{address}/api/v2/dags").status_code == 401
+    [(_, password)] = json.loads((platform.data / "keys" / "airflow-login.json").read_text()).items()
+    secrets = [password, *((platform.data / "keys" / f"airflow-{name}.secret").read_text()
+                           for name in ("fernet", "jwt", "session"))]
+    told = [file for folder in ("stack", "airflow") for file in (platform.data / folder).rglob("*")
+            if file.is_file() and any(secret in file.read_bytes().decode(errors="replace") for secret in secrets)]
+    assert told == []
+    for process in platform.find_members():
+        with suppress(psutil.NoSuchProcess):
+            seen = " ".join([*process.cmdline(), *process.environ().values()])
+            assert not [secret for secret in secrets if secret in seen], process.name()
+
+
 def test_everything_listens_on_loopback_only(platform: Any) -> None:
     broker = psutil.Process(platform.run_json("kafka/broker.py", "status")["pid"])
     members = [broker, *platform.find_members()]
     listening = [(process.name(), connection.laddr) for process in members
                  for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
-    assert len(listening) >= 4
+    states = [processes.read_state(file) for file in (platform.data / "stack").glob("*.json")]
+    servers = {state.port for state in states if state}  # the parts of Airflow share the api-server's
+    metrics = {int(port) for file in (platform.data / "airflow" / "logs").rglob("*.log")
+               for port in re.findall(r"Prometheus metrics: http://127\.0\.0\.1:(\d+)", file.read_text())}
+    assert len(servers) == 3, "Airflow, dashboard, MLflow"
+    assert metrics
+    assert servers | metrics <= {where[1].port for where in listening}
     loopback = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert not [where for where in listening if where[1].ip not in loopback]
 
@@ -165,7 +195,7 @@ def test_a_model_is_promoted_by_a_persons_word(platform: Any, tmp_path: Path, mo
     platform.wait_for_run("model_promotion", run_id, 300)
     [event] = registry.events("linear")
     assert (event["action"], event["version"], event["by"], event["reason"]) == (
-        "promoted", number, "admin", "it's $(touch better)")
+        "promoted", number, "operator", "it's $(touch better)")
     assert registry.find_alias("linear", "champion").number == number  # type: ignore[union-attr]
 
 
