@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 EVENTS ?= 50000
 ENV ?= dev
-UV_VERSION := 0.13.8
+UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.txt)
 VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 SITE := $(VENV)/lib/python3.11/site-packages
@@ -12,7 +12,8 @@ REQUIREMENTS ?= requirements-dev.txt
 PATHS_OF_CODE := shoplake $(wildcard kafka spark sql ml airflow dashboard gcp utils benchmarks) tests
 # A shell is a script of a top-level folder; airflow/ holds DAGs deeper down.
 SHELLS := $(wildcard kafka/*.py spark/*.py sql/*.py ml/*.py utils/*.py gcp/*.py dashboard/*.py benchmarks/*.py airflow/dags/*.py airflow/plugins/*.py)
-COMPILE := $(VENV)/bin/uv pip compile --quiet --python-version 3.11 --no-annotate --custom-compile-command "make lock"
+# For every system at once: what only another one needs would else be refused there, for it had no hash.
+COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
 
 # Plain commands find the right programs, inside every recipe.
 export PATH := $(VENV)/bin:$(PATH)
@@ -40,8 +41,11 @@ $(STAMP): $(REQUIREMENTS) requirements.txt pyproject.toml
 		{ echo "error: Python 3.11 is needed, and $(PYTHON) is none. Install it, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@[ -x $(PY) ] || $(PYTHON) -m venv "$(VENV)" || \
 		{ echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3.11-venv" >&2; exit 2; }
-	@[ "$$("$(VENV)/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || "$(PY)" -m pip install --quiet uv==$(UV_VERSION)
-	"$(VENV)/bin/uv" pip install --compile-bytecode --python "$(PY)" -r $(REQUIREMENTS)
+	@[ "$$("$(VENV)/bin/uv" --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || \
+		sed -n '/^uv==/,/[^\\]$$/p' requirements.txt | "$(PY)" -m pip install --quiet --require-hashes -r /dev/stdin
+	"$(VENV)/bin/uv" pip install --compile-bytecode --python "$(PY)" --build-constraints requirements.txt --require-hashes -r $(REQUIREMENTS)
+	@# Apart, because a folder has no hash.
+	"$(VENV)/bin/uv" pip install --python "$(PY)" --build-constraints requirements.txt --no-deps --editable .
 	@touch $@
 
 demo: setup  ## Run the whole daily pipeline once on simulated events (EVENTS=50000; KEEP=1 leaves the broker running)
@@ -105,7 +109,7 @@ check: setup  ## Lint, types, import rules, layout, SQL, generated docs, secrets
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
 package: setup  ## Build the wheel into dist/, the same bytes from the same sources
-	env SOURCE_DATE_EPOCH=315532800 uv build --wheel --out-dir dist
+	env SOURCE_DATE_EPOCH=315532800 uv build --build-constraints requirements.txt --require-hashes --wheel --out-dir dist
 
 cloud-plan: setup  ## Print what the cloud would hold and every command of a deployment (ENV=dev); needs no account
 	@"$(PY)" gcp/bigquery_client.py plan --profile $(ENV)
@@ -114,17 +118,16 @@ cloud-plan: setup  ## Print what the cloud would hold and every command of a dep
 	@"$(PY)" gcp/deploy_dataproc.py --env $(ENV) --dry-run
 	@"$(PY)" gcp/deploy_composer.py --env $(ENV) --dry-run
 
-lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add; what is pinned and still allowed stays
+lock: setup  ## Pin the whole closure of pyproject.toml with its hashes, and what the images add; what is still allowed stays
 	$(COMPILE) pyproject.toml --extra dev -o requirements-dev.txt
 	$(COMPILE) pyproject.toml --extra platform -c requirements-dev.txt -o requirements.txt
+	$(COMPILE) pyproject.toml --extra cloud -c requirements-dev.txt -o gcp/requirements-dataproc.txt
+	$(COMPILE) pyproject.toml --extra postgres -c requirements-dev.txt -o docker/requirements-postgres.txt
 	$(COMPILE) docker/requirements-jupyter.in -c requirements-dev.txt -o docker/requirements-jupyter.txt
 	$(COMPILE) docker/requirements-mlflow.in -o docker/requirements-mlflow.txt
 	$(COMPILE) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
 	@# As old as the image of Composer that the DAGs target.
 	$(COMPILE) airflow/requirements-composer.in --exclude-newer 2026-08-31 -o airflow/requirements-composer.txt
-	@# nvidia-nccl is for Linux only, and the package itself is installed from this folder.
-	@for file in requirements.txt requirements-dev.txt; do \
-		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done
 
 docs: setup  ## Write docs/data_dictionary.md and gcp/terraform/tables.json from the contract
 	@mkdir -p docs && $(MAKE) --no-print-directory _data-dictionary TO=docs/data_dictionary.md
