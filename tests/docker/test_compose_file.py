@@ -41,12 +41,6 @@ def test_the_compose_file_is_one() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@each_dockerfile
-def test_hadolint_finds_nothing(file: Path) -> None:
-    done = run("hadolint", file)
-    assert (done.returncode, done.stdout) == (0, "")
-
-
 def test_shellcheck_finds_nothing() -> None:
     assert len(SCRIPTS) >= 3
     done = run("shellcheck", *SCRIPTS)
