@@ -85,7 +85,8 @@ def describe_machine() -> Json:
     models = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
               if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []
     pins = (Path(__file__).parent / "requirements-peers.txt").read_text().splitlines()
-    peers = dict(pin.split("==") for pin in pins if pin.startswith(("polars=", "duckdb=", "confluent-kafka=")))
+    peers = dict(pin.split()[0].split("==") for pin in pins
+                 if pin.startswith(("polars=", "duckdb=", "confluent-kafka=")))
     return {
         "cpu": models[0] if models else "unknown", "cores": psutil.cpu_count(), "platform": platform(),
         "memory_gib": round(psutil.virtual_memory().total / (1 << 30)),

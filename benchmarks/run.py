@@ -131,7 +131,7 @@ def make_peers() -> None:
         return
     uv, python = str(PROJECT_ROOT / ".venv" / "bin" / "uv"), str(PEERS / "bin" / "python")
     for command in ([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(PEERS)],
-                    [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", str(pins)],
+                    [uv, "pip", "install", "-q", "--compile-bytecode", "-p", python, "--require-hashes", f"-r{pins}"],
                     [uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "-e", str(PROJECT_ROOT)]):
         subprocess.run(command, check=True)
     stamp.write_text(pins.read_text())

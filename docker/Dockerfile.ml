@@ -33,7 +33,7 @@ WORKDIR /opt/mlflow
 ENV PATH=/opt/mlflow/.venv/bin:$PATH PYTHONUNBUFFERED=1
 COPY --chown=shoplake:shoplake docker/requirements-mlflow.txt docker/is_healthy.sh docker/
 RUN --mount=type=cache,target=/home/shoplake/.cache,uid=1000,gid=1000 \
-    python -m venv .venv && .venv/bin/python -m pip install --requirement docker/requirements-mlflow.txt
+    python -m venv .venv && .venv/bin/python -m pip install --require-hashes --requirement docker/requirements-mlflow.txt
 EXPOSE 5000
 CMD ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000"]
 

@@ -104,7 +104,8 @@ def find_wheel(given: Path | None) -> tuple[Path, list[Step]]:
     if given:
         return given.resolve(), []
     wheel = Path("dist", f"shoplake-{version('shoplake')}-py3-none-any.whl")
-    build = ("env", "SOURCE_DATE_EPOCH=315532800", "uv", "build", "--wheel", "--out-dir", str(wheel.parent))
+    build = ("env", "SOURCE_DATE_EPOCH=315532800", "uv", "build", "--build-constraints", "requirements.txt",
+             "--require-hashes", "--wheel", "--out-dir", str(wheel.parent))
     return wheel, [Step("build the wheel", build)]
 
 

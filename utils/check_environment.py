@@ -92,13 +92,19 @@ def check_java(places: Installation) -> Check:
 
 
 def check_packages(requirements: Path) -> Check:
-    """Check that each pinned package is installed in the pinned version."""
-    pins = re.findall(r"^([\w.-]+)==([^\s;]+)", requirements.read_text(), re.MULTILINE)
-    wrong = [f"{name} {installed or 'missing'} (pinned {pin})" for name, pin in pins
+    """Check that each package that is pinned for this system is installed in the pinned version."""
+    fix = f".venv/bin/uv pip install --require-hashes -r {requirements.name}"
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return Check("Python packages", False, "packaging missing", fix)
+    lines = re.findall(r"^[\w.-]+==[^\\\n]+", requirements.read_text(), re.MULTILINE)  # without their hashes
+    pins = {pin.name: str(pin.specifier).removeprefix("==") for pin in map(Requirement, lines)
+            if pin.marker is None or pin.marker.evaluate()}
+    wrong = [f"{name} {installed or 'missing'} (pinned {pin})" for name, pin in pins.items()
              if (installed := _installed_version(name)) != pin]
     seen = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-    return Check("Python packages", not wrong, seen or f"{len(pins)} as pinned",
-                 f".venv/bin/uv pip install -r {requirements.name}")
+    return Check("Python packages", not wrong, seen or f"{len(pins)} as pinned", fix)
 
 
 def check_spark_jars(places: Installation) -> Check:

@@ -33,7 +33,7 @@ def make_environment(say: Callable[[str], None]) -> None:
     uv, python = Path(sys.executable).parent / "uv", folder / "bin" / "python"
     for words in (["venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
                   ["pip", "install", "--quiet", "--compile-bytecode", "--python", str(python),
-                   "-r", str(REQUIREMENTS)]):
+                   "--require-hashes", "-r", str(REQUIREMENTS)]):
         done = subprocess.run([str(uv), *words], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             say(f"MLflow's pages are left out: {done.stderr.strip()[-600:]}")

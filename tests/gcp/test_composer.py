@@ -26,7 +26,7 @@ def composer_python() -> Path:
     made = python.parents[1] / "made"
     if not made.exists():
         for words in (["venv", "--clear", "--python", sys.executable, str(python.parents[1])],
-                      ["pip", "install", "--python", str(python), "-r", str(REQUIREMENTS)],
+                      ["pip", "install", "--python", str(python), "--require-hashes", "-r", str(REQUIREMENTS)],
                       ["pip", "install", "--python", str(python), "--no-deps", "-e", str(PROJECT_ROOT)]):
             subprocess.run([UV, *words, "--quiet"], check=True)
         made.touch()
@@ -48,7 +48,7 @@ def read_dags(python: Path, profile: str, tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("profile", ["dev", "staging", "prod"])
 def test_composers_airflow_reads_every_dag(composer_python: Path, profile: str, tmp_path: Path) -> None:
     seen = read_dags(composer_python, profile, tmp_path)
-    assert f"apache-airflow=={seen['version']}" in REQUIREMENTS.read_text().splitlines()
+    assert f"apache-airflow=={seen['version']} \\" in REQUIREMENTS.read_text().splitlines()
     assert len(seen["dags"]) == 8
     runtime = load_settings(profile).spark.stream_runtime
     for dag_id, task_id in (

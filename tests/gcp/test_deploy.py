@@ -305,7 +305,7 @@ def test_the_same_sources_give_the_same_wheel(tmp_path: Path, capsys: Capture) -
         source = tmp_path / f"source{number}"
         for folder in ("shoplake", "configs", "sql", "kafka"):
             shutil.copytree(PROJECT_ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        for file in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        for file in ("pyproject.toml", "setup.py", "requirements.txt", "README.md", "LICENSE"):
             shutil.copy(PROJECT_ROOT / file, source)
         for path in source.rglob("*"):
             os.utime(path, (1_000_000_000 + number, 1_000_000_000 + number))

@@ -116,6 +116,18 @@ def test_the_nightly_targets_exist() -> None:
     assert set(matrix) <= TARGETS
 
 
+def test_every_night_the_locks_are_asked_for_vulnerabilities_and_the_whole_history_for_secrets() -> None:
+    checkout, *_, rules, advisories = WORKFLOWS["nightly.yml"]["jobs"]["supply-chain"]["steps"]
+    assert checkout["with"]["fetch-depth"] == 0
+    assert (rules["run"], advisories["run"]) == ("make audit-supply", "make audit-advisories")
+    shown = subprocess.run(["make", "-n", "audit-advisories"], cwd=PROJECT_ROOT, capture_output=True, text=True,
+                           check=True).stdout
+    assert 'pip-audit" --strict' in shown
+    locks = {str(lock.relative_to(PROJECT_ROOT)) for pattern in ("", "*/")
+             for lock in PROJECT_ROOT.glob(f"{pattern}requirements*.txt")}
+    assert locks - set(re.findall(r"\S+\.txt", shown)) == {"airflow/requirements-composer.txt"}
+
+
 def test_make_builds_the_wheel_as_the_deploy_scripts_do() -> None:
     _, (step,) = deployment.find_wheel(None)
     shown = subprocess.run(["make", "-n", "package"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)

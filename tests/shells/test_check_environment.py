@@ -82,7 +82,9 @@ def test_a_dead_broker_and_a_changed_pin_are_told(data_dir: Path, tmp_path: Path
     assert (broker.ok, broker.fix) == (False, "python kafka/broker.py start")
 
     pins = tmp_path / "requirements.txt"
-    pins.write_text("pyspark==4.0.0\nkafka-python==1.0\nno-such-package==2 ; sys_platform == 'linux'\n-e .\n")
+    pins.write_text("pyspark==4.0.0 \\\n    --hash=sha256:00\nkafka-python==1.0 \\\n    --hash=sha256:00\n"
+                    "no-such-package==2 ; python_version > '3' \\\n    --hash=sha256:00\n"
+                    "of-another-system==3 ; sys_platform == 'win32' \\\n    --hash=sha256:00\n")
     packages = checks["check_packages"](pins)
     assert not packages.ok
     assert packages.seen == "kafka-python 3.0.12 (pinned 1.0), no-such-package missing (pinned 2)"
