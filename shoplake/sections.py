@@ -99,8 +99,12 @@ class QualitySettings(_Section):
 ADMIN = "admin"  # the role that sees and publishes everything
 
 
+Member = Annotated[str, Field(pattern=r"^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$")]
+
+
 class GovernanceSettings(_Section):
     role: Annotated[str, Field(min_length=1)]
+    role_members: dict[str, tuple[Member, ...]]
     key: SecretStr = SecretStr("")
 
 
