@@ -101,6 +101,8 @@ check: setup  ## Lint, types, import rules, layout, SQL, generated docs, secrets
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
 	@$(MAKE) --no-print-directory _terraform-tables TO=$(VENV)/tables.json
 	@diff -u gcp/terraform/tables.json $(VENV)/tables.json || { echo "error: gcp/terraform/tables.json is not what the contract says; run make docs" >&2; exit 1; }
+	@$(MAKE) --no-print-directory _terraform-roles TO=$(VENV)/roles.json
+	@diff -u gcp/terraform/roles.json $(VENV)/roles.json || { echo "error: gcp/terraform/roles.json is not what configs/roles.yaml says; run make docs" >&2; exit 1; }
 	@"$(PY)" utils/check_sql.py --profile $(ENV)
 	git ls-files -z | xargs -0 detect-secrets-hook --baseline .secrets.baseline
 
@@ -126,17 +128,21 @@ lock: setup  ## Pin the whole closure of pyproject.toml, and what the images add
 	@for file in requirements.txt requirements-dev.txt; do \
 		sed -i.old -e "s/^\(nvidia-nccl[^ ;]*\)$$/\1 ; sys_platform == 'linux'/" $$file && rm $$file.old && printf '%s\n' '-e .' >> $$file; done
 
-docs: setup  ## Write docs/data_dictionary.md and gcp/terraform/tables.json from the contract
+docs: setup  ## Write docs/data_dictionary.md, gcp/terraform/tables.json and roles.json from the contract and the roles
 	@mkdir -p docs && $(MAKE) --no-print-directory _data-dictionary TO=docs/data_dictionary.md
 	@$(MAKE) --no-print-directory _terraform-tables TO=gcp/terraform/tables.json
+	@$(MAKE) --no-print-directory _terraform-roles TO=gcp/terraform/roles.json
 
-.PHONY: _data-dictionary _terraform-tables
+.PHONY: _data-dictionary _terraform-tables _terraform-roles
 _data-dictionary:
 	@"$(PY)" -c 'import pathlib, sys; from shoplake.contract.render import data_dictionary; \
 		sys.stdout.write(data_dictionary({str(file): file.read_text() for file in pathlib.Path("sql").rglob("*.sql")}))' > $(TO)
 
 _terraform-tables:
 	@"$(PY)" -c 'import sys; from shoplake.warehouse.plan import plan_terraform; sys.stdout.write(plan_terraform())' > $(TO)
+
+_terraform-roles:
+	@"$(PY)" -c 'import sys; from shoplake.warehouse.role_plan import plan_terraform_roles; sys.stdout.write(plan_terraform_roles())' > $(TO)
 
 clean:  ## Remove caches and build output; data/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log artifacts

@@ -92,8 +92,8 @@ def check_statement(analyzer: GoogleAnalyzer, name: str, sql: str, gcp: GcpSetti
         known |= {staging_name(table, gcp, ANY_PUBLICATION): table.columns for table in published.values()}
         known[resolve_relation(SALT.name, gcp)] = SALT.columns
         _analyze(analyzer, sql, {name: columns for name, columns in known.items() if name in sql}, {})
-        if sql.startswith("MERGE"):  # sqlglot knows no row policies
-            tree = sqlglot.parse_one(sql, dialect=DIALECT)
+        tree = sqlglot.parse_one(sql, dialect=DIALECT) if sql.startswith("MERGE") else None  # it knows no row policies
+        if isinstance(tree, exp.Merge):
             target = ".".join(part.name for part in tree.this.parts)
             yield from ((scan.line, str(scan)) for scan in find_unfiltered_merge(tree, published[target]))
 

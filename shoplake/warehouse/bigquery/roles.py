@@ -59,7 +59,7 @@ def create_roles(jobs: Jobs) -> tuple[str, ...]:
 
 def label_views(jobs: Jobs, table: Table, labels: Mapping[str, str]) -> None:
     """Write on the views of a table what its own labels say: a role may not look at the table itself."""
-    for role in find_roles(jobs.settings.governance):
+    for role in find_roles(jobs.settings.governance) if labels else ():
         name = resolve_relation(table.name, jobs.settings.gcp, role)
         try:
             view = jobs.client.get_table(name, retry=RETRY)

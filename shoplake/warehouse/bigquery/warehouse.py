@@ -89,10 +89,12 @@ class BigQueryWarehouse:
         for table in published_tables():
             self._tag(table, self._check_table(table))
         create_roles(self._jobs)
-        if find_roles(self._settings.governance):
-            for table in published_tables():  # a view that was made anew has lost them
+        if find_roles(self._settings.governance):  # a view that was made anew has lost its labels
+            for table in published_tables():
+                known = {label: text for label, text in self._get_table(table).labels.items()
+                         if label in (STATE_LABEL, NEWEST_LABEL)}
                 with self._explained(f"the views of {table.name} cannot be labelled"):
-                    label_views(self._jobs, table, self._get_table(table).labels)
+                    label_views(self._jobs, table, known)
         return tuple(resolve_relation(table.name, self._settings.gcp) for table in published_tables())
 
     def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:
