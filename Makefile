@@ -110,6 +110,8 @@ check: setup  ## Lint, types, import rules, layout, SQL, generated docs, secrets
 	@diff -u docs/data_dictionary.md $(VENV)/data_dictionary.md || { echo "error: docs/data_dictionary.md is not what the contract says; run make docs" >&2; exit 1; }
 	@$(MAKE) --no-print-directory _terraform-tables TO=$(VENV)/tables.json
 	@diff -u gcp/terraform/tables.json $(VENV)/tables.json || { echo "error: gcp/terraform/tables.json is not what the contract says; run make docs" >&2; exit 1; }
+	@$(MAKE) --no-print-directory _terraform-roles TO=$(VENV)/roles.json
+	@diff -u gcp/terraform/roles.json $(VENV)/roles.json || { echo "error: gcp/terraform/roles.json is not what configs/roles.yaml says; run make docs" >&2; exit 1; }
 	@"$(PY)" utils/check_sql.py --profile $(ENV)
 	@"$(PY)" utils/list_licences.py --check
 	hadolint docker/Dockerfile.* gcp/Dockerfile.*
@@ -154,12 +156,13 @@ lock: setup  ## Pin the whole closure of pyproject.toml with its hashes, and wha
 	@# As old as the image of Composer that the DAGs target.
 	$(COMPILE) airflow/requirements-composer.in --exclude-newer 2026-08-31 -o airflow/requirements-composer.txt
 
-docs: setup  ## Write docs/data_dictionary.md and gcp/terraform/tables.json from the contract, docs/licences.md from the packages
+docs: setup  ## Write what is made of the contract, the roles and the packages: in docs/ and gcp/terraform/
 	@mkdir -p docs && $(MAKE) --no-print-directory _data-dictionary TO=docs/data_dictionary.md
 	@$(MAKE) --no-print-directory _terraform-tables TO=gcp/terraform/tables.json
+	@$(MAKE) --no-print-directory _terraform-roles TO=gcp/terraform/roles.json
 	@"$(PY)" utils/list_licences.py
 
-.PHONY: _data-dictionary _terraform-tables _gitleaks
+.PHONY: _data-dictionary _terraform-tables _terraform-roles _gitleaks
 _data-dictionary:
 	@"$(PY)" -c 'import pathlib, sys; from shoplake.contract.render import data_dictionary; \
 		sys.stdout.write(data_dictionary({str(file): file.read_text() for file in pathlib.Path("sql").rglob("*.sql")}))' > $(TO)
@@ -178,6 +181,8 @@ $(GITLEAKS):
 
 _gitleaks:
 	"$(GITLEAKS)" git --no-banner --redact --verbose --log-level warn .
+_terraform-roles:
+	@"$(PY)" -c 'import sys; from shoplake.warehouse.role_plan import plan_terraform_roles; sys.stdout.write(plan_terraform_roles())' > $(TO)
 
 clean:  ## Remove caches and build output; data/ and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis metastore_db spark-warehouse derby.log artifacts

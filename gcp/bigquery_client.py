@@ -2,7 +2,7 @@
 
 plan: print the datasets and tables that BigQuery would hold, as DDL, how they would be published and what is billed;
 needs no account.
-create: make the datasets and tables that are missing, by the statements of the plan.
+create: make the datasets and tables that are missing, and bring what roles see up to date, by the plan's statements.
 publish: serve the newest rows to readers, in the warehouse of the profile.
 """
 
@@ -21,8 +21,8 @@ def main(argv: list[str] | None = None) -> int:
         prog="bigquery_client.py", description="Plan, create and publish the served tables.")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, help_, action in (
-        ("plan", "print the DDL of datasets and tables, the publication and the bill; offline", _plan),
-        ("create", "make the datasets and tables that are missing", _create),
+        ("plan", "print the DDL of datasets, tables and roles, the publication and the bill; offline", _plan),
+        ("create", "make the datasets, tables and views that are missing", _create),
         ("publish", "serve the newest rows", _publish),
     ):
         sub = actions.add_parser(name, help=help_)
@@ -37,15 +37,22 @@ def _plan(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
     from shoplake.warehouse.cost import Shop, describe_bill, estimate_run
     from shoplake.warehouse.plan import plan_bigquery, plan_publication
+    from shoplake.warehouse.role_plan import plan_role_views, plan_row_policies
 
     shop = Shop()
+    policies = [one for of_table in plan_row_policies(settings.gcp, settings.governance).values()
+                for one in of_table.values()]
+    roles = [*plan_role_views(settings.gcp, settings.governance), *policies]
     statements, publication = plan_bigquery(settings.gcp), plan_publication(settings.gcp, shop.last_day)
     bill = estimate_run(shop)
     if not settings.gcp.project_id:
         print("gcp.project_id is empty, so the names carry no project; --profile dev has one", file=sys.stderr)
-    text = ["-- Created", ";\n\n".join(statements) + ";", "-- Published, where one day changed",
+    text = ["-- Created", ";\n\n".join(statements) + ";",
+            "-- Created for the roles of governance.role_members", ";\n\n".join(roles) + ";" if roles else "-- none",
+            "-- Published, where one day changed",
             *publication.values(), f"-- Billed for a daily run of the shop of docs/cost.md\n{describe_bill(bill)}"]
-    result = {"statements": list(statements), "publication": publication, "bill": [vars(scan) for scan in bill]}
+    result = {"statements": list(statements), "roles": roles, "publication": publication,
+              "bill": [vars(scan) for scan in bill]}
     print_result(result, "\n\n".join(text), as_json)
     return EXIT_OK
 

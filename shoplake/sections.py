@@ -99,11 +99,15 @@ class QualitySettings(_Section):
 ADMIN = "admin"  # the role that sees and publishes everything
 
 
+Member = Annotated[str, Field(pattern=r"^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$")]
+
+
 class GovernanceSettings(_Section):
     role: Annotated[str, Field(min_length=1)]
     pseudonyms: bool
     data_keys: str
     key_secret: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,255}$")]
+    role_members: dict[str, tuple[Member, ...]]
     key: SecretStr = SecretStr("")
     next_key: SecretStr = SecretStr("")
 

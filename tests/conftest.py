@@ -371,6 +371,7 @@ def bigquery(bigquery_server: BigQuery, monkeypatch: pytest.MonkeyPatch) -> BigQ
     monkeypatch.setenv("SHOPLAKE_WAREHOUSE__ENDPOINT", bigquery_server.address)
     monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", f"test-{uuid.uuid4().hex[:12]}")
     monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "lake")
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", "ab" * 32)  # of ops.audit, and of what roles see
     return bigquery_server
 
 

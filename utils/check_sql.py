@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 from shoplake.errors import EXIT_OK, GateRefusedError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
-from shoplake.settings import PROFILES, PROJECT_ROOT, find_resources, load_settings
+from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, find_resources, load_settings
 
 if TYPE_CHECKING:
-    from shoplake.sections import GcpSettings
     from shoplake.warehouse.google_analyzer import GoogleAnalyzer
     from shoplake.warehouse.sql_gate import Finding
 
@@ -43,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     started = time.monotonic()
     analyzer = GoogleAnalyzer(CACHE)
-    checked = list(_check_files(analyzer, arguments.files) if arguments.files else _check_all(analyzer, settings.gcp))
+    checked = list(_check_files(analyzer, arguments.files) if arguments.files else _check_all(analyzer, settings))
     findings = [finding for found in checked for finding in found]
     if findings:
         raise GateRefusedError("\n".join(map(str, findings)))
@@ -53,8 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list[Finding]]":
+def _check_all(analyzer: "GoogleAnalyzer", settings: Settings) -> "Iterator[list[Finding]]":
     from shoplake.contract import tables
+    from shoplake.governance.roles import load_roles
     from shoplake.warehouse.plan import (
         ANY_PUBLICATION,
         merge_statement,
@@ -62,8 +62,10 @@ def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list
         published_tables,
         staging_name,
     )
+    from shoplake.warehouse.role_plan import plan_role_views, plan_row_policies
     from shoplake.warehouse.sql_gate import check_statement, check_view
 
+    gcp, governance = settings.gcp, settings.governance
     yield from _check_files(analyzer, sorted(Path(str(find_resources("sql"))).rglob("*.sql")))
     contract = Path(tables.__file__)
     text = contract.read_text(encoding="utf-8")
@@ -72,7 +74,10 @@ def _check_all(analyzer: "GoogleAnalyzer", gcp: "GcpSettings") -> "Iterator[list
     merges = (merge_statement(table, gcp, days, staging_name(table, gcp, ANY_PUBLICATION))
               for table in published_tables() if table.partition_by
               for days in ([date(2026, 1, 30), date(2026, 1, 31)], None))
-    for statement in (*plan_bigquery(gcp), *merges):
+    some = ("group:some@shop.example",)
+    everybody = governance.model_copy(update={"role_members": dict.fromkeys(load_roles(), some)})
+    policies = (one for of_table in plan_row_policies(gcp, everybody).values() for one in of_table.values())
+    for statement in (*plan_bigquery(gcp), *plan_role_views(gcp, everybody), *policies, *merges):
         yield check_statement(analyzer, statement.splitlines()[0].rstrip(" ("), statement, gcp)
 
 

@@ -15,10 +15,16 @@ resource "google_bigquery_dataset" "layer" {
 resource "google_bigquery_table" "served" {
   for_each = local.tables
 
-  dataset_id               = google_bigquery_dataset.layer[each.value.layer].dataset_id
-  table_id                 = each.value.name
-  description              = each.value.description
-  schema                   = jsonencode(each.value.schema)
+  dataset_id  = google_bigquery_dataset.layer[each.value.layer].dataset_id
+  table_id    = each.value.name
+  description = each.value.description
+  schema = jsonencode([
+    for field in each.value.schema : merge(field, {
+      for key in ["policyTags"] :
+      key => { names = [google_data_catalog_policy_tag.readers[local.tagged_columns["${each.key}.${field.name}"]].name] }
+      if contains(keys(local.tagged_columns), "${each.key}.${field.name}")
+    })
+  ])
   clustering               = each.value.clustering
   require_partition_filter = each.value.requires_partition_filter
   deletion_protection      = var.protect_data

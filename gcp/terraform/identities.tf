@@ -80,10 +80,12 @@ resource "google_storage_managed_folder_iam_member" "work" {
   member         = google_service_account.work[each.value.account].member
 }
 
+# A dashboard that shows what a role sees (governance.role) is a member of that role: it reads its views, and no table.
 resource "google_bigquery_dataset_iam_member" "work" {
   for_each = merge([
     for account, layers in local.dataset_roles : {
       for layer, role in layers : "${account} ${layer}" => { account = account, layer = layer, role = role }
+      if account != "dashboard" || local.governance.role == "admin"
     }
   ]...)
 

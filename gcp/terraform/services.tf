@@ -2,10 +2,12 @@ resource "google_project_service" "enabled" {
   for_each = toset([
     "artifactregistry.googleapis.com",
     "bigquery.googleapis.com",
+    "bigquerydatapolicy.googleapis.com",
     "billingbudgets.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "composer.googleapis.com",
     "compute.googleapis.com",
+    "datacatalog.googleapis.com",
     "dataproc.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com",

@@ -1,9 +1,9 @@
 """Who sees what of the served tables: configs/roles.yaml, and the GoogleSQL that shows a relation to a role.
 
-The text is GoogleSQL, as all questions are; DuckDB makes its views of it.
+The text is GoogleSQL, as all questions are; BigQuery's views are that text, and DuckDB makes its own of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from typing import Annotated, Literal
 
@@ -14,13 +14,14 @@ from shoplake.contract.columns import Column, Privacy
 from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import TABLES, VIEWS, Table, View
 from shoplake.errors import ConfigError
-from shoplake.sections import ADMIN
+from shoplake.sections import ADMIN, GovernanceSettings
 from shoplake.settings import find_resources
 from shoplake.yaml_files import read_yaml
 
 _MUST_NAME: tuple[Privacy, ...] = ("personal", "secret")
 _INTEGERS = ("INT", "BIGINT")
 _LONG = 12  # characters, of which four tell little
+_SHOWN = "is_shown_to_role"
 
 
 class Bucket(BaseModel):
@@ -73,6 +74,10 @@ class Role(BaseModel):
         """Give which rows are shown: column -> its allowed values; nothing where all are."""
         return self.tables[relation.name].rows if relation.name in self.tables else {}
 
+    def reads(self, relation: Table | View, column: Column) -> bool:
+        """Tell whether what the role sees is made of the column's values."""
+        return self.mask(relation, column) != "nullify" or column.name in self.rows(relation)
+
     def sees_all(self, relation: Table | View) -> bool:
         """Tell whether the role sees the relation as it is."""
         return not self.rows(relation) and all(self.mask(relation, column) == "clear" for column in relation.columns)
@@ -112,19 +117,58 @@ def find_role(name: str, config_dir: Traversable | None = None) -> Role:
     return roles[name]
 
 
+def find_members(settings: GovernanceSettings, roles: Mapping[str, Role]) -> Mapping[str, Sequence[str]]:
+    """Give who has each role in BigQuery, of governance.role_members; a role that nobody has is left out.
+
+    Raises:
+        ConfigError: a role that configs/roles.yaml does not have.
+    """
+    for name in settings.role_members:
+        if name not in roles:
+            raise ConfigError(f"governance.role_members names {name!r}, which is no role of configs/roles.yaml; there "
+                              f"are {', '.join(roles)}")
+    return {name: settings.role_members[name] for name in roles if settings.role_members.get(name)}
+
+
 def write_role_query(relation: Table | View, role: Role, source: str, salt: str) -> str:
     """Give the GoogleSQL that selects from `source` what the role sees of the relation, with all of its columns.
 
+    An engine may compute what a question asks before it leaves rows out (Google's own does), and an error would tell of
+    a row that is not shown. So such a row has NULL in all columns but the partition's, which prunes by its plain name.
+
     Args:
         source: the name under which the whole relation is read.
-        salt: is hashed with each value, so that nobody without it can try which value a hash is of.
+        salt: in GoogleSQL, the text that is hashed with each value, so that nobody without it can try which value a
+            hash is of.
     """
-    shown = ",\n  ".join(_show(column, role.mask(relation, column), salt) for column in relation.columns)
-    text = f"SELECT\n  {shown}\nFROM {source}"
-    if rows := role.rows(relation):
-        text += "\nWHERE " + "\n  AND ".join(
-            f"{_quoted(name)} IN ({', '.join(_literal(value) for value in values)})" for name, values in rows.items())
-    return text
+    if not role.rows(relation):
+        shown = (f"{_show(column, role.mask(relation, column), salt)} AS {_quoted(column.name)}"
+                 for column in relation.columns)
+        return _select(shown, source)
+    partition = relation.partition_by if isinstance(relation, Table) else None
+    shown = (_quoted(column.name) if column.name == partition else
+             f"IF({_SHOWN}, {_show(column, role.mask(relation, column), salt)}, NULL) AS {_quoted(column.name)}"
+             for column in relation.columns)
+    read = [_quoted(column.name) for column in relation.columns if role.reads(relation, column)]
+    rows = _select([*read, f"{write_row_filter(relation, role)} AS {_SHOWN}"], source)
+    return f"{_select(shown, f'({rows}) AS whole')}\nWHERE {_SHOWN}"
+
+
+def write_row_filter(relation: Table | View, role: Role) -> str:
+    """Give the GoogleSQL condition that holds for the rows that the role sees."""
+    conditions = (f"{_quoted(name)} IN ({', '.join(write_text(value) for value in values)})"
+                  for name, values in role.rows(relation).items())
+    return " AND ".join(conditions) or "TRUE"
+
+
+def write_text(value: str) -> str:
+    """Give a text as a literal of GoogleSQL."""
+    return str(exp.Literal.string(value).sql(dialect="bigquery"))
+
+
+def _select(shown: Iterable[str], source: str) -> str:
+    listed = ",\n  ".join(shown)
+    return f"SELECT\n  {listed}\nFROM {source}"
 
 
 def _show(column: Column, mask: Mask, salt: str) -> str:
@@ -132,16 +176,16 @@ def _show(column: Column, mask: Mask, salt: str) -> str:
     if mask == "clear":
         return name
     if mask == "nullify":
-        return f"CAST(NULL AS {_plain_type(column)}) AS {name}"
-    hashed = f"TO_HEX(SHA256({_literal(salt)} || {name}))"
+        return f"CAST(NULL AS {_plain_type(column)})"
+    hashed = f"TO_HEX(SHA256({salt} || {name}))"
     if mask == "hash":
-        return f"{hashed} AS {name}"
+        return hashed
     if mask == "last_four":
-        return f"IF(LENGTH({name}) >= {_LONG}, 'XXXXX' || RIGHT({name}, 4), {hashed}) AS {name}"
+        return f"IF(LENGTH({name}) >= {_LONG}, 'XXXXX' || RIGHT({name}, 4), {hashed})"
     size = mask.bucket
     if column.type in _INTEGERS:  # their quotient would be FLOAT64
-        return f"{name} - MOD(MOD({name}, {size}) + {size}, {size}) AS {name}"
-    return f"FLOOR({name} / {size}) * {size} AS {name}"
+        return f"{name} - MOD(MOD({name}, {size}) + {size}, {size})"
+    return f"FLOOR({name} / {size}) * {size}"
 
 
 def _find_mistakes(roles: Mapping[str, Role]) -> list[str]:
@@ -196,6 +240,3 @@ def _plain_type(column: Column) -> str:
 def _quoted(name: str) -> str:
     return f"`{name}`"
 
-
-def _literal(value: str) -> str:
-    return str(exp.Literal.string(value).sql(dialect="bigquery"))

@@ -17,24 +17,28 @@ def open_warehouse(settings: Settings, role: str = "", person: str = "") -> Ware
 
     Raises:
         AuditError: ops.audit is not as it was written.
-        ConfigError: no such role; or the profile's warehouse is BigQuery, and this machine has no Google credentials.
+        ConfigError: no such role; or the profile's warehouse is BigQuery, and nobody has the role there, or this
+            machine has no Google credentials.
     """
     from shoplake.governance.audit import check_end
     from shoplake.governance.roles import find_role
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.keys import purpose_key
     from shoplake.warehouse.audited import AuditedWarehouse
+    from shoplake.warehouse.role_plan import find_roles
 
     name, lake = role or settings.governance.role, locate_lake(settings)
     seen = find_role(name)
     warehouse: Warehouse
     if settings.warehouse.kind == "bigquery":
-        if name != ADMIN:
-            raise ConfigError(f"the role {name} is for the embedded warehouse: in BigQuery a person's rights are those "
-                              "of their Google account. Leave --role out, and set governance.role to admin")
+        if name != ADMIN and name not in find_roles(settings.governance):
+            raise ConfigError(
+                f"in BigQuery nobody has the role {name}, so it has no views there. Name who has it in "
+                "governance.role_members (SHOPLAKE_GOVERNANCE__ROLE_MEMBERS), then run: python gcp/bigquery_client.py "
+                f"create --profile {settings.profile}")
         from shoplake.warehouse.bigquery import open_bigquery
 
-        warehouse = open_bigquery(settings)
+        warehouse = open_bigquery(settings, name)
         check_end(lake, settings)
     else:
         from shoplake.warehouse.duckdb import DuckDBWarehouse

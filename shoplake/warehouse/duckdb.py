@@ -18,7 +18,7 @@ import pyarrow as pa
 from shoplake.contract.render import duckdb_columns
 from shoplake.contract.tables import Table, View, find_table
 from shoplake.errors import QueryRefusedError, WarehouseError
-from shoplake.governance.roles import SEES_ALL, Role, write_role_query
+from shoplake.governance.roles import SEES_ALL, Role, write_role_query, write_text
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import changed_at, table_exists
 from shoplake.lake.sql import connect_duckdb, select_nothing, select_table
@@ -115,7 +115,7 @@ class DuckDBWarehouse:
 
     def _write_shown(self, relation: Table | View) -> str:
         whole = f"{_WHOLE}{relation.name}"
-        text = write_role_query(relation, self._role, whole, self._salt)
+        text = write_role_query(relation, self._role, whole, write_text(self._salt))
         shown = write_duckdb(read_query(text, {}, [replace(relation, name=whole)]))
         types = duckdb_columns(relation.columns)
         columns = ", ".join(f'CAST("{name}" AS {type_}) AS "{name}"' for name, type_ in types.items())

@@ -10,7 +10,7 @@ from sqlglot import exp
 from shoplake.contract.columns import Column
 from shoplake.contract.render import bigquery_ddl, bigquery_schema
 from shoplake.contract.tables import Table, View
-from shoplake.sections import GcpSettings
+from shoplake.sections import ADMIN, GcpSettings
 from shoplake.warehouse.googlesql import DIALECT
 from shoplake.warehouse.protocol import RELATIONS
 
@@ -21,16 +21,22 @@ ANY_PUBLICATION = "0"
 MAX_LISTED_DAYS = 400
 
 
-def resolve_dataset(layer: str, gcp: GcpSettings) -> str:
-    """Give a layer's dataset as `project.dataset`; gold's is named by gcp.dataset_id, the others by their layer."""
+def resolve_dataset(layer: str, gcp: GcpSettings, role: str = ADMIN) -> str:
+    """Give a layer's dataset as `project.dataset`; gold's is named by gcp.dataset_id, the others by their layer.
+
+    Args:
+        role: whose views of the layer are meant, `<dataset>_<role>`; an admin reads the tables themselves.
+    """
     dataset = gcp.dataset_id if layer == "gold" else layer
+    if role != ADMIN:
+        dataset = f"{dataset}_{role}"
     return f"{gcp.project_id}.{dataset}" if gcp.project_id else dataset
 
 
-def resolve_relation(name: str, gcp: GcpSettings) -> str:
-    """Give a served table's or view's full name in BigQuery."""
+def resolve_relation(name: str, gcp: GcpSettings, role: str = ADMIN) -> str:
+    """Give the full name in BigQuery under which a role reads a served table or view."""
     layer, _, short = name.partition(".")
-    return f"{resolve_dataset(layer, gcp)}.{short}"
+    return f"{resolve_dataset(layer, gcp, role)}.{short}"
 
 
 def staging_name(table: Table, gcp: GcpSettings, publication: str) -> str:
@@ -43,14 +49,14 @@ def staging_name(table: Table, gcp: GcpSettings, publication: str) -> str:
     return f"{dataset}.{STAGING_PREFIX}{short}_{publication}"
 
 
-def resolve_names(sql: str, gcp: GcpSettings) -> str:
-    """Put BigQuery's full names in place of the served tables' names; the rest of the text stays as it is."""
+def resolve_names(sql: str, gcp: GcpSettings, role: str = ADMIN) -> str:
+    """Put the full names under which a role reads them in place of the tables' names, and change nothing else."""
     known = {relation.name for relation in RELATIONS}
     found = {}
     for table in sqlglot.parse_one(sql, dialect=DIALECT).find_all(exp.Table):
         name = ".".join(part.name for part in table.parts)
         if name in known:
-            found[table.parts[0].meta["start"]] = (table.parts[-1].meta["end"] + 1, resolve_relation(name, gcp))
+            found[table.parts[0].meta["start"]] = (table.parts[-1].meta["end"] + 1, resolve_relation(name, gcp, role))
     for start in sorted(found, reverse=True):
         end, name = found[start]
         sql = f"{sql[:start]}`{name}`{sql[end:]}"

@@ -28,6 +28,7 @@ from shoplake.warehouse.named_queries import NamedQuery, check_default, read_nam
 from shoplake.warehouse.partition_filters import find_unfiltered_merge
 from shoplake.warehouse.plan import ANY_PUBLICATION, published_tables, resolve_relation, staging_name
 from shoplake.warehouse.protocol import RELATIONS
+from shoplake.warehouse.role_plan import SALT
 
 _SAMPLES: dict[str, Value] = {"DATE": date(2026, 1, 31), "INT64": 1, "STRING": "a", "NUMERIC": Decimal("1.5")}
 _GOOGLES_NAMES = {
@@ -89,8 +90,9 @@ def check_statement(analyzer: GoogleAnalyzer, name: str, sql: str, gcp: GcpSetti
         published = {resolve_relation(table.name, gcp): table for table in published_tables()}
         known = {name: table.columns for name, table in published.items()}
         known |= {staging_name(table, gcp, ANY_PUBLICATION): table.columns for table in published.values()}
-        _analyze(analyzer, sql, known, {})
-        tree = sqlglot.parse_one(sql, dialect=DIALECT)
+        known[resolve_relation(SALT.name, gcp)] = SALT.columns
+        _analyze(analyzer, sql, {name: columns for name, columns in known.items() if name in sql}, {})
+        tree = sqlglot.parse_one(sql, dialect=DIALECT) if sql.startswith("MERGE") else None  # it knows no row policies
         if isinstance(tree, exp.Merge):
             target = ".".join(part.name for part in tree.this.parts)
             yield from ((scan.line, str(scan)) for scan in find_unfiltered_merge(tree, published[target]))

@@ -17,6 +17,7 @@ from shoplake import deployment
 from shoplake.contract.render import bigquery_ddl
 from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse.plan import plan_terraform, published_tables
+from shoplake.warehouse.role_plan import PIPELINE_ACCOUNTS, plan_terraform_roles
 
 FOLDER = PROJECT_ROOT / "gcp" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
@@ -201,6 +202,21 @@ def test_the_tables_are_the_contracts() -> None:
     assert (FOLDER / "tables.json").read_text() == plan_terraform(), "run make docs"
 
 
+def test_the_roles_are_the_policys() -> None:
+    assert (FOLDER / "roles.json").read_text() == plan_terraform_roles(), "run make docs"
+
+
+def test_row_policies_and_tags_know_every_account_that_reads_tables() -> None:
+    assert set(PIPELINE_ACCOUNTS) == set(LOCALS["dataset_roles"])
+    assert set(re.findall(r'"(\w+)"', str(LOCALS["pipeline_accounts"]).split(":")[0])) == set(PIPELINE_ACCOUNTS)
+
+
+def test_no_account_is_given_the_private_dataset() -> None:
+    granting = [str(body) for name, body in RESOURCES.items() if "_iam_" in name]
+    assert granting
+    assert not any("google_bigquery_dataset.private" in body for body in granting)
+
+
 @pytest.mark.parametrize("entry", TABLES_FILE, ids=lambda entry: f"{entry['layer']}.{entry['name']}")
 def test_a_table_for_terraform_is_the_one_of_the_ddl(entry: dict[str, Any]) -> None:
     table = next(table for table in published_tables() if table.name == f"{entry['layer']}.{entry['name']}")
@@ -242,7 +258,7 @@ def names_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root / "gcp" / "terraform"
     folder.mkdir(parents=True)
     shutil.copytree(PROJECT_ROOT / "configs", root / "configs")
-    for name in ("variables.tf", "locals.tf", "tables.json"):
+    for name in ("variables.tf", "locals.tf", "tables.json", "roles.json"):
         shutil.copy(FOLDER / name, folder)
     (folder / "outputs.tf").write_text("""
 output "names" {
@@ -250,6 +266,8 @@ output "names" {
     project = local.project_id, region = local.region, lake = local.lake_bucket, composer = local.composer_bucket
     datasets = local.datasets, tables = keys(local.tables), subscription = local.sources.landing_subscription
     staging = local.staging_bucket, labels = local.labels
+    role_datasets = local.role_datasets, tags = local.tags, tagged_columns = local.tagged_columns
+    tag_readers = values(local.tag_readers), tag_masked = values(local.tag_masked)
   }
 }
 output "kafka" {
@@ -290,6 +308,40 @@ def test_terraform_reads_the_names_from_the_settings(names_only: Path, environme
     assert names["tables"] == sorted(table.name for table in published_tables())
     assert names["labels"]["environment"] == environment
     assert outputs["kafka"] == settings.kafka.bootstrap_servers
+
+
+@needs_terraform
+def test_who_has_no_role_makes_no_rule(names_only: Path) -> None:
+    _, outputs = apply(names_only, "staging")
+    names = outputs["names"]
+    assert [names[name] for name in ("role_datasets", "tags", "tagged_columns", "tag_readers", "tag_masked")] == [
+        {}, {}, {}, [], []]
+
+
+@needs_terraform
+def test_members_of_roles_read_what_their_views_are_made_of_and_get_null_for_the_rest(
+    names_only: Path, tmp_path: Path,
+) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(names_only.parents[1], root)
+    members = {"analyst": ["group:a@x.example"], "viewer": ["group:v@x.example", "domain:x.example"],
+               "admin": ["user:boss@x.example"], "marketing": []}
+    profile = root / "configs" / "dev.yaml"
+    profile.write_text(profile.read_text() + f"\ngovernance:\n  role_members: {json.dumps(members)}\n")
+    errors, outputs = apply(root / "gcp" / "terraform", "dev")
+    assert errors == ""
+    names = outputs["names"]
+    assert set(names["role_datasets"]) == {f"{layer}_{role}" for layer in ("gold", "silver", "ops")
+                                           for role in ("analyst", "viewer")}
+    held = json.loads((FOLDER / "roles.json").read_text())
+    assert names["tagged_columns"] == {
+        f"{table}.{column}": tag for table, columns in held["columns"].items() for column, tag in columns.items()}
+    whole = {f"serviceAccount:shoplake-{work}@shoplake-dev.iam.gserviceaccount.com" for work in PIPELINE_ACCOUNTS}
+    for tag, roles in held["tags"].items():
+        readers = {one["member"] for one in names["tag_readers"] if one["tag"] == tag}
+        assert readers == whole | {"user:boss@x.example"} | {member for role in roles for member in members[role]}
+        masked = {one["member"] for one in names["tag_masked"] if one["tag"] == tag}
+        assert masked == {member for role in ("analyst", "viewer") if role not in roles for member in members[role]}
 
 
 @needs_terraform

@@ -140,6 +140,8 @@ def _decode(cell: Any, kind: str) -> Any:
     if field is None:
         return None
     value = getattr(cell, field)
+    if kind == "ARRAY":  # of dates, or of what needs no type to be read
+        return [_decode(one, "DATE" if one.WhichOneof("value") == "date_value" else "") for one in value.element]
     if kind == "NUMERIC":
         return Decimal(int.from_bytes(value, "little", signed=True)).scaleb(-9)
     if kind == "DATE":

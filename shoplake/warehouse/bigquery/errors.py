@@ -73,7 +73,7 @@ def explain(error: Exception, settings: Settings, identity: str, what: str) -> S
             "which role; grant it there, or act as an account that has it.")
     if isinstance(error, NotFound):
         return WarehouseError(
-            f"{what}: {said}. Make the datasets and tables with: python gcp/bigquery_client.py create {profile} "
+            f"{what}: {said}. Make the datasets, tables and views with: python gcp/bigquery_client.py create {profile} "
             f"(they are looked for in {settings.gcp.location}, gcp.location)")
     if is_network:
         where = settings.warehouse.endpoint or "BigQuery"

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from google.cloud import bigquery
 
@@ -24,6 +23,7 @@ from shoplake.lake.export import export_days, export_rows, keep_export
 from shoplake.lake.locks import HeldLock, hold_lock
 from shoplake.lake.partitions import find_changed_days, read_state
 from shoplake.warehouse.bigquery.jobs import RETRY, Jobs
+from shoplake.warehouse.bigquery.roles import label_views
 from shoplake.warehouse.duckdb import DuckDBWarehouse
 from shoplake.warehouse.plan import (
     MAX_LISTED_DAYS,
@@ -67,7 +67,7 @@ def publish(jobs: Jobs, lake: Lake, relation: Table | View) -> Publication:
             count, message = _load_whole(jobs, lake, table, newest, target, lock)
         else:
             count, message = newest.row_count, _merge_days(jobs, lake, table, newest, known, lock)
-        _note(jobs, target, newest)
+        _note(jobs, table, target, newest)
         return Publication(table.name, count, message)
 
 
@@ -170,10 +170,11 @@ def _stage(jobs: Jobs, table: Table) -> Iterator[bigquery.Table]:
         jobs.client.delete_table(staging, not_found_ok=True, retry=RETRY)
 
 
-def _note(jobs: Jobs, target: bigquery.Table, newest: _Newest) -> None:
+def _note(jobs: Jobs, table: Table, target: bigquery.Table, newest: _Newest) -> None:
     target = jobs.client.get_table(target.reference, retry=RETRY)
-    labels: dict[str, Any] = {**target.labels, STATE_LABEL: newest.label}
+    labels = {STATE_LABEL: newest.label}
     if newest.newest_day:
         labels[NEWEST_LABEL] = newest.newest_day.isoformat()
-    target.labels = labels
+    label_views(jobs, table, labels)
+    target.labels = {**target.labels, **labels}
     jobs.client.update_table(target, ["labels"], retry=RETRY)

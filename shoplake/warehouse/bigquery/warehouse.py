@@ -13,11 +13,13 @@ from shoplake.contract.render import bigquery_schema
 from shoplake.contract.tables import Table, View
 from shoplake.errors import WarehouseError
 from shoplake.lake.addresses import locate_lake
+from shoplake.sections import ADMIN
 from shoplake.settings import Settings
 from shoplake.warehouse.bigquery.drift import find_drift
 from shoplake.warehouse.bigquery.errors import explained
 from shoplake.warehouse.bigquery.jobs import RETRY, Jobs
 from shoplake.warehouse.bigquery.publishing import NEWEST_LABEL, STATE_LABEL, publish
+from shoplake.warehouse.bigquery.roles import create_roles, label_views
 from shoplake.warehouse.cost import describe_bytes
 from shoplake.warehouse.googlesql import Query, Value, read_query
 from shoplake.warehouse.partition_filters import refuse_unfiltered
@@ -30,15 +32,17 @@ from shoplake.warehouse.plan import (
     resolve_relation,
 )
 from shoplake.warehouse.protocol import RELATIONS, Publication, find_relation
+from shoplake.warehouse.role_plan import find_roles
 
 log = logging.getLogger("shoplake.warehouse")
 
 
 class BigQueryWarehouse:
-    """A Warehouse over the datasets of one Google project."""
+    """A Warehouse over the datasets of one Google project; who is no admin asks the views of a role."""
 
-    def __init__(self, client: bigquery.Client, settings: Settings, command: str) -> None:
+    def __init__(self, client: bigquery.Client, settings: Settings, command: str, role: str = ADMIN) -> None:
         """Open it; `command` is who asks, for the bill."""
+        self._role = role
         self._client = client
         self._settings = settings
         self._jobs = Jobs(client, settings, command)
@@ -55,14 +59,14 @@ class BigQueryWarehouse:
         """See Warehouse.query; a scan without a filter on its partitions is refused, because it would cost."""
         query = _read(sql, parameters or {})
         with self._explained("the query failed"):
-            rows, _ = self._jobs.run(drop_header(resolve_names(sql, self._settings.gcp)), query.parameters, limit)
+            rows, _ = self._jobs.run(self._write(sql), query.parameters, limit)
             answer: pa.Table = rows.to_arrow(create_bqstorage_client=False)
             return answer
 
     def explain(self, sql: str, parameters: Mapping[str, Value] | None = None) -> str:
         """See Warehouse.explain; a dry run, which costs nothing, says how much would be read."""
         query = _read(sql, parameters or {})
-        text = drop_header(resolve_names(sql, self._settings.gcp))
+        text = self._write(sql)
         with self._explained("the dry run failed"):
             size = self._jobs.estimate(text, query.parameters)
         lines = [f"-- BigQuery would read {describe_bytes(size)}"]
@@ -72,9 +76,10 @@ class BigQueryWarehouse:
     def create(self) -> tuple[str, ...]:
         """Make the datasets and tables that are missing, and set policy tags; give the names of the tables.
 
-        A table that exists stays as it is, but for its policy tags.
+        A table that exists stays as it is, but for its policy tags. What roles see is brought up to date.
 
         Raises:
+            ConfigError: a role is to have views, and the lake's key for its hashes is missing.
             WarehouseError: a table that exists is not what the contract says, or a right is missing.
         """
         for statement in plan_bigquery(self._settings.gcp):
@@ -83,6 +88,13 @@ class BigQueryWarehouse:
                 self._jobs.run(statement, {}, fills=name)
         for table in published_tables():
             self._tag(table, self._check_table(table))
+        create_roles(self._jobs)
+        if find_roles(self._settings.governance):  # a view that was made anew has lost its labels
+            for table in published_tables():
+                known = {label: text for label, text in self._get_table(table).labels.items()
+                         if label in (STATE_LABEL, NEWEST_LABEL)}
+                with self._explained(f"the views of {table.name} cannot be labelled"):
+                    label_views(self._jobs, table, known)
         return tuple(resolve_relation(table.name, self._settings.gcp) for table in published_tables())
 
     def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:
@@ -117,13 +129,16 @@ class BigQueryWarehouse:
         newest: date | None = self.query(f"SELECT MAX({column}) AS newest FROM {name}")["newest"][0].as_py()  # noqa: S608
         return newest
 
+    def _write(self, sql: str) -> str:
+        return drop_header(resolve_names(sql, self._settings.gcp, self._role))
+
     def _changed_at(self, table: Table) -> datetime | None:
         found = self._get_table(table)
         return found.modified if STATE_LABEL in found.labels else None
 
     def _get_table(self, table: Table) -> bigquery.Table:
         with self._explained(f"{table.name} cannot be looked at"):
-            return self._client.get_table(resolve_relation(table.name, self._settings.gcp), retry=RETRY)
+            return self._client.get_table(resolve_relation(table.name, self._settings.gcp, self._role), retry=RETRY)
 
     def _check_table(self, table: Table) -> bigquery.Table:
         found = self._get_table(table)
