@@ -2,6 +2,7 @@
 
 # Without versions and without a way back: a key that was destroyed must be gone.
 resource "google_storage_bucket" "keys" {
+  # checkov:skip=CKV_GCP_78:an older version would be a key that was destroyed
   name                        = local.keys_bucket
   location                    = local.region
   uniform_bucket_level_access = true

@@ -275,8 +275,8 @@ def unseal_payload(
         raise ConfigError(OFF)
     data_key = data_keys.find([data_key_id])[data_key_id]
     if data_key.key is None:
-        raise ConfigError(f"the row {bound_to.decode()} is of a user who was erased. End the erasure first: "
-                          "python utils/erase_user.py --again")
+        raise ConfigError(f"the row {bound_to.decode()} is of a user who was erased, and was left by a run that broke "
+                          "off. Run utils/erase_user.py with that user again")
     try:
         clear = None if value is None else decrypt(data_key.key, value, bound_to)
         if key == THE_OWNER:

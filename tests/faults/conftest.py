@@ -186,7 +186,8 @@ def make_environment(folder: Path, settings: Mapping[str, str], heap: str | None
     options = f"{JAVA_OPTIONS} -XX:SharedArchiveFile={archive}" if archive.exists() else JAVA_OPTIONS
     mine = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     shares = {f"SIMULATION__{name}_SHARE": str(share) for name, share in SHARES.items()}
-    given = {"DATA_DIR": str(folder), "SPARK__MAX_OFFSETS_PER_TRIGGER": "250", **shares, **settings}
+    given = {"DATA_DIR": str(folder), "GOVERNANCE__PSEUDONYMS": "true", "SPARK__MAX_OFFSETS_PER_TRIGGER": "250",
+             **shares, **settings}
     return {**mine, "PYSPARK_SUBMIT_ARGS": f"{memory}{submit_words(options)} pyspark-shell",
             **{f"{ENV_PREFIX}{name}": value for name, value in given.items()}}
 
