@@ -75,8 +75,8 @@ class Bench:
     def compare(self, engine: str, blocks: int) -> Json:
         """Compare a peer's lake with ours in the clear, row by row."""
         lenient = ["--naive"] if engine == "naive_spark" else []
-        return self.ask("compare.py", self.lake("pseudonyms_off", blocks), self.lake(engine, blocks), "--json", *lenient,
-                        allowed=(0, 3))
+        lakes = self.lake("pseudonyms_off", blocks), self.lake(engine, blocks)
+        return self.ask("compare.py", *lakes, "--json", *lenient, allowed=(0, 3))
 
     def lake(self, engine: str, blocks: int) -> Path:
         """Give the folder of an engine's lake."""
