@@ -102,6 +102,9 @@ def take_in(
     if not arrival.is_file:
         return reject(landing, arrival, settings, "it is no file but a link, a folder or a pipe; put the file itself "
                       "there")
+    if arrival.byte_count > settings.sources.landing_max_bytes:
+        return reject(landing, arrival, settings, f"it has {arrival.byte_count:,} bytes, and sources.landing_max_bytes is "
+                      f"{settings.sources.landing_max_bytes:,}: split it, or raise that")
     with landing.fetch(arrival) as path:
         return ("waiting", {}) if path is None else take_in_file(landing, arrival, path, settings, lake, failures)
 
@@ -112,14 +115,16 @@ def take_in_file(
     """Take in an arrival whose bytes are in a file of this machine; see take_in."""
     from shoplake.lake.files import is_ingested, keep_file
     from shoplake.lake.users import ingest_users
-    from shoplake.sources import file_sha256, holds_users, list_sources, open_source
+    from shoplake.sources import holds_users, list_sources, open_source
     from shoplake.sources.landing import choose_route, inspect_file
 
     source = arrival.folder or ""
     try:
-        sha256 = file_sha256(path)
+        sha256 = landing.read_hash(arrival, path)
     except SourceError as error:
         return reject(landing, arrival, settings, describe_reason(arrival, path, error))
+    if sha256 is None:
+        return "waiting", {}
     names = list_sources(settings)
     if source not in names:
         where = f"the folder {source!r} is no source" if source else "it lies in no source's folder"
@@ -131,7 +136,7 @@ def take_in_file(
         inspection = inspect_file(path, source, settings)
     except (SourceError, ConfigError) as error:  # the latter: of a kind that this shop excludes
         return reject(landing, arrival, settings, describe_reason(arrival, path, error), lake, sha256)
-    kept = keep_file(path, lake, source)
+    kept = keep_file(path, lake, source, sha256)
     route = choose_route(inspection, source, arrival.byte_count, settings)
     if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
         return "waiting", {}
