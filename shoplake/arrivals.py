@@ -11,9 +11,9 @@ import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
 
 LOG = logging.getLogger("shoplake.arrivals")
 DONE = "done"
@@ -118,7 +118,7 @@ def is_unchanged(arrival: Arrival) -> bool:
     return _look(arrival.path, arrival.folder) == arrival
 
 
-def open_arrival(arrival: Arrival) -> BinaryIO | None:
+def open_arrival(arrival: Arrival) -> BufferedReader | None:
     """Open the file that was found; None where something else lies there now, be it a link to a file of ours."""
     try:
         handle = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

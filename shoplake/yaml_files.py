@@ -25,8 +25,7 @@ class _StrictLoader(yaml.SafeLoader):
         """Read a value, and refuse what is nested too deeply."""
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise yaml.composer.ComposerError(None, None, f"it is nested more than {MAX_DEPTH} deep",
-                                              self.peek_event().start_mark)
+            raise yaml.composer.ComposerError(None, None, f"it is nested more than {MAX_DEPTH} deep", self.get_mark())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -63,7 +62,8 @@ def _load(text: str) -> Any:
             return None
         if _count(node, {}) > MAX_VALUES:
             raise yaml.composer.ComposerError(
-                None, None, f"with what its aliases (*name) stand for it has more than {MAX_VALUES:,} values", node.start_mark)
+                None, None, f"with what its aliases (*name) stand for it has more than {MAX_VALUES:,} values",
+                node.start_mark)
         return loader.construct_document(node)
     finally:
         loader.dispose()

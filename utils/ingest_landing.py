@@ -103,8 +103,8 @@ def take_in(
         return reject(landing, arrival, settings, "it is no file but a link, a folder or a pipe; put the file itself "
                       "there")
     if arrival.byte_count > settings.sources.landing_max_bytes:
-        return reject(landing, arrival, settings, f"it has {arrival.byte_count:,} bytes, and sources.landing_max_bytes is "
-                      f"{settings.sources.landing_max_bytes:,}: split it, or raise that")
+        return reject(landing, arrival, settings, f"it has {arrival.byte_count:,} bytes; sources.landing_max_bytes "
+                      f"allows {settings.sources.landing_max_bytes:,}. Split it, or raise that")
     with landing.fetch(arrival) as path:
         return ("waiting", {}) if path is None else take_in_file(landing, arrival, path, settings, lake, failures)
 

@@ -98,7 +98,7 @@ class HttpSource(_Events):
         super().model_post_init(context)
         place = urlsplit(self.url)
         if "@" in place.netloc or not place.hostname:
-            raise ValueError("url must have a host, and no login before it: a token's place is the variable of token_env")
+            raise ValueError("url must have a host, and no login before it; a token's place is token_env")
         if self.token_env and place.scheme == "http" and not self.private_network:
             raise ValueError("url must be https where a token is sent, or the service in a private network")
 

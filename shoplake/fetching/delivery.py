@@ -132,8 +132,8 @@ def _deliver(name: str, rows: list[dict[str, Any]], settings: Settings) -> Path:
     """Write one Parquet file of texts; its name tells the source and its content."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if len(columns) > MAX_COLUMNS:
-        raise SourceError(f"the rows of {name} have {len(columns):,} different fields; allowed are {MAX_COLUMNS:,}. Does "
-                          "the source write values where the names of fields belong?")
+        raise SourceError(f"the rows of {name} have {len(columns):,} different fields; allowed are {MAX_COLUMNS:,}. "
+                          "Does the source write values where the names of fields belong?")
     table = pa.table({column: pa.array([row.get(column) for row in rows], pa.string()) for column in columns})
     folder = settings.landing_path / "events"
     folder.mkdir(parents=True, exist_ok=True)

@@ -82,7 +82,7 @@ def read_pages(
 
 
 class _Client:
-    """Asks one service, at addresses that it may be at; it follows no redirect, and takes no proxy of the environment."""
+    """Asks one service, where it may be; it follows no redirect, and takes no proxy of the environment."""
 
     def __init__(self, source: HttpSource, headers: Mapping[str, str]) -> None:
         self._backend = GuardedBackend(source.page_seconds, source.private_network)
@@ -112,7 +112,7 @@ def _is_good(status: int) -> bool:
 
 
 def _read_body(answer: httpcore.Response, headers: Mapping[str, str], source: HttpSource) -> bytes:
-    """Read a body, and unpack it by pieces, so that one that grows without end is known before it has filled the memory."""
+    """Read a body, and unpack it by pieces, so that one that grows without end does not fill the memory."""
     packing = headers.get("content-encoding", "identity").strip().lower()
     if packing not in ("identity", "gzip", ""):
         raise SourceError(f"{source.url} answers packed by {packing[:50]!r}; asked for was gzip, or not packed")
@@ -189,8 +189,8 @@ def _newest(source: HttpSource, records: list[dict[str, Any]], newest: str | Non
     if records and not marks:
         raise SourceError(f"no record of {source.url} has {source.bookmark_field}, from which the next run would go on")
     if any(not isinstance(mark, str | int | Decimal) or len(str(mark)) > MAX_MARK for mark in marks):
-        raise SourceError(f"a record of {source.url} has something at {source.bookmark_field} that is no number or text "
-                          f"of up to {MAX_MARK:,} characters: it can be no bookmark")
+        raise SourceError(f"a record of {source.url} has something at {source.bookmark_field} that is no number or "
+                          f"text of up to {MAX_MARK:,} characters: it can be no bookmark")
     found = [*map(str, marks), *([newest] if newest is not None else [])]
     is_number = all(re.fullmatch("-?[0-9]+", mark) for mark in found)
     return max(found, key=(lambda mark: (int(mark), mark)) if is_number else (lambda mark: (0, mark)), default=None)

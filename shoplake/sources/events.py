@@ -61,7 +61,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     check_expansion(path, path.stat().st_size, sum(
         file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)))
     if file.metadata.num_rows > max(_HARMLESS_ROWS, MAX_EXPANSION * path.stat().st_size):
-        raise SourceError(f"{path} says that it holds {file.metadata.num_rows:,} rows, which its {path.stat().st_size:,} "
+        raise SourceError(f"{path} says that it holds {file.metadata.num_rows:,} rows, which {path.stat().st_size:,} "
                           "bytes cannot: it is not read")
     check_header(PackedFile(path, "none"), file.schema_arrow.names, V1_FIELDS, FORMAT)
     return file

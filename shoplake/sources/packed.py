@@ -97,8 +97,8 @@ def _find_members(path: Path) -> list[PackedFile]:
         if member.flag_bits & 1:
             raise SourceError(f"{member.filename} in {path} is encrypted; pack it without a password")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise SourceError(f"{member.filename} in {path} is packed by method {member.compress_type}, of which nobody "
-                              "knows how much it unpacks to; pack it with deflate, as all programs do")
+            raise SourceError(f"{member.filename} in {path} is packed by method {member.compress_type}, of which "
+                              "nobody knows how much it unpacks to; pack it with deflate, as all programs do")
         check_expansion(f"{member.filename} in {path}", member.compress_size, member.file_size)
     return [PackedFile(path, "zip", member.filename) for member in sorted(members, key=lambda one: one.filename)]
 

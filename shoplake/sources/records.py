@@ -7,8 +7,9 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from shoplake.contract.events import encode_event
 from shoplake.errors import SourceError
@@ -137,7 +138,7 @@ def file_sha256(path: Path) -> str:
         raise unreadable(path, error) from error
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file to read; a pipe or a device, which could keep a reader waiting for ever, is none.
 
     Raises:

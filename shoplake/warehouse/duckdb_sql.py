@@ -249,8 +249,9 @@ def _join_texts(node: exp.Expr) -> exp.Expr:
     if isinstance(node.parent, exp.DPipe) or node.is_type("array"):
         return node
     parts = list(node.flatten()) if isinstance(node, exp.DPipe) else node.expressions
-    sizes = [exp.Coalesce(this=_call("strlen", _cast(part, "VARCHAR")), expressions=[exp.Literal.number(0)])
-             for part in parts]
+    zero = exp.Literal.number(0)
+    sizes: list[exp.Expr] = [
+        exp.Coalesce(this=_call("strlen", _cast(part, "VARCHAR")), expressions=[zero.copy()]) for part in parts]
     is_long = exp.GT(this=reduce(lambda left, right: exp.Add(this=left, expression=right), sizes),
                      expression=exp.Literal.number(MAX_TEXT_BYTES))
     message = exp.Literal.string(f"a text of more than {MAX_TEXT_BYTES} bytes")
@@ -282,5 +283,6 @@ _RULES: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
     exp.Literal: _write_literal, exp.Div: _divide, exp.SafeDivide: _divide, exp.IntDiv: _divide_integers,
     exp.Mod: _divide_integers, exp.Mul: _multiply, exp.Sum: _aggregate, exp.CountIf: _aggregate, exp.Avg: _aggregate,
     exp.Window: _aggregate, exp.Cast: _convert, exp.TryCast: _convert, exp.Round: _round, exp.Extract: _extract,
-    exp.Like: _match, exp.DPipe: _join_texts, exp.Concat: _join_texts, exp.SHA2Digest: _hash, exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,
+    exp.Like: _match, exp.DPipe: _join_texts, exp.Concat: _join_texts,
+    exp.SHA2Digest: _hash, exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,
 }

@@ -1,4 +1,4 @@
-"""How much the fuzzing of what comes in tries: little in make test, the same each time; more and anew with FUZZ_EXAMPLES.
+"""How much the fuzzing tries: little in make test, the same each time; more, and anew, with FUZZ_EXAMPLES.
 
     FUZZ_EXAMPLES=20000 pytest tests/sql/test_sql_fuzz.py tests/unit/test_fuzzed_files.py …
 """

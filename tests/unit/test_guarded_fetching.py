@@ -1,4 +1,4 @@
-"""Services that lie, dawdle, swell or lead elsewhere, as real servers on this machine: what holds, and by which bound."""
+"""Services that lie, dawdle, swell or lead elsewhere, as real servers on this machine: what holds, by which bound."""
 
 import gzip
 import json
@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def test_addresses_by_their_kind(addresses: tuple[str, ...], by_default: bool, i
 
 
 @pytest.mark.parametrize("host", [
-    "127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]",
+    "127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0x7f.1", "[::1]",
+    "[::ffff:127.0.0.1]",
     "[::ffff:7f00:1]", "0.0.0.0", "0", "LOCALHOST", "127.0.0.1.", "ⓛocalhost", "１２７.0.0.1"])
 def test_this_machine_is_refused_however_it_is_written(serve: Any, host: str) -> None:
     server = serve(ok(PAGE))
@@ -194,7 +196,7 @@ def test_the_certificate_must_be_the_names(serve: Any, tmp_path: Path, monkeypat
     server = serve(talk)
     server.first_bytes = 0  # the handshake is the talk's
     monkeypatch.setattr(http_api, "ATTEMPTS", 1)
-    with pytest.raises(SourceError, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+    with pytest.raises(SourceError, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
         list(http_api.read_pages(source(f"https://localhost:{server.port}/"), None, {}, lambda _: None))
 
 
@@ -203,8 +205,8 @@ def test_the_certificate_must_be_the_names(serve: Any, tmp_path: Path, monkeypat
                                     "//127.0.0.1:{port}/", "gopher://127.0.0.1:{port}/"])
 def test_no_redirect_is_followed(serve: Any, status: int, target: str) -> None:
     inside = serve(ok(PAGE))
-    outside = serve(f"HTTP/1.1 {status} Moved\r\nLocation: {target.format(port=inside.port)}\r\nContent-Length: 0\r\n\r\n"
-                    .encode())
+    place = target.format(port=inside.port)
+    outside = serve(f"HTTP/1.1 {status} Moved\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
     with pytest.raises(SourceError, match="redirects are not followed"):
         read(outside)
     assert (len(outside.asked), inside.asked) == (1, [])
@@ -258,7 +260,7 @@ def test_who_dawdles_is_left_after_page_seconds(
 ) -> None:
     monkeypatch.setattr(http_api, "ATTEMPTS", 1)
     began = time.monotonic()
-    with pytest.raises(SourceError, match="page_seconds|time|disconnected|attempts"):
+    with pytest.raises(SourceError, match=r"page_seconds|time|disconnected|attempts"):
         read(serve(talk), page_seconds=0.6)
     assert 0.5 < time.monotonic() - began < 10, "not the 30 s of a single wait, nor for ever"
 
@@ -267,15 +269,19 @@ def test_who_dawdles_is_left_after_page_seconds(
     (ok(PAGE, length=len(PAGE) + 5), "could not be read in 5 attempts"),
     (ok(PAGE, length=10**15), "could not be read"), (ok(PAGE, length=5), "JSON|could not be read"),
     (ok(b"x" * 100_001), "more than 100,000 bytes"), (ok(b" " * 100_001, length=10), "JSON|could not be read"),
-    (ok(PAGE, "Content-Length: 3"), "could not be read"), (b"", "could not be read"), (b"\x00" * 100, "could not be read"),
-    (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000, "could not be read"), (b"SSH-2.0-OpenSSH\r\n", "could not be read"),
+    (ok(PAGE, "Content-Length: 3"), "could not be read"), (b"", "could not be read"),
+    (b"\x00" * 100, "could not be read"),
+    (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000, "could not be read"),
+    (b"SSH-2.0-OpenSSH\r\n", "could not be read"),
     (ok(b"[" * 99_000), "JSON"), (ok(b'{"rows":' * 9_000), "JSON"), (ok(b"9" * 99_000), "JSON|without a list"),
     (ok(b"\xff\xfe" + b"\x00" * 9), "JSON"), (ok(PAGE, "Content-Encoding: br"), "packed by 'br'"),
     (ok(PAGE, "Content-Encoding: gzip, gzip"), "packed by 'gzip, gzip'"),
     (ok(PAGE, "Content-Encoding: gzip"), "does not answer with gzip"),
     (ok(gzip.compress(PAGE)[:20], "Content-Encoding: gzip"), "JSON"),
-    (ok(b'{"rows": [{"at": {}}]}'), "can be no bookmark"), (ok(b'{"rows": [{"at": "' + b"9" * 9000 + b'"}]}'), "no bookmark"),
-    (ok(b'{"rows": [], "next": {"a": 1}}'), "names a next page"), (ok(b'{"rows": [], "next": "a"}'), "that it gave before"),
+    (ok(b'{"rows": [{"at": {}}]}'), "can be no bookmark"),
+    (ok(b'{"rows": [{"at": "' + b"9" * 9000 + b'"}]}'), "no bookmark"),
+    (ok(b'{"rows": [], "next": {"a": 1}}'), "names a next page"),
+    (ok(b'{"rows": [], "next": "a"}'), "that it gave before"),
     (ok(b'{"rows": [], "next": "' + b"a" * 70_000 + b'"}'), "no text of up to 1,000"),
     (ok(b'{"rows": [], "next": "\\ud800"}'), "no address can be made|could not be read|gave before"),
 ], ids=str)
@@ -309,7 +315,7 @@ def test_a_packed_bomb_is_left_before_it_has_grown(
 
     monkeypatch.setattr(http_api.zlib, "decompressobj", Counting)
     body = pack(b" " * (64 << 20))
-    with pytest.raises(SourceError, match="more than 100,000 bytes|JSON"):
+    with pytest.raises(SourceError, match=r"more than 100,000 bytes|JSON"):
         read(serve(ok(body, "Content-Encoding: gzip")))
     assert 0 < unpacked[0] <= 100_001 or unpacked[0] <= len(body)
 
@@ -338,11 +344,11 @@ def test_a_value_that_no_file_could_hold_does_not_stop_the_others(
     import pyarrow.parquet as pq
 
     body = PAGE.replace(b'"price": "x"', f'"price": {cell}'.encode())
-    try:
-        rows = read(serve(ok(body)))
-    except SourceError as error:
-        assert text is None, error
+    if text is None:
+        with pytest.raises(SourceError, match="JSON"):
+            read(serve(ok(body)))
         return
+    rows = read(serve(ok(body)))
     assert deliver(rows, settings) == 1
     (path,) = (settings.landing_path / "events").glob("*.parquet")
     (row,) = pq.read_table(path).to_pylist()
@@ -358,7 +364,7 @@ def deliver(rows: list[dict[str, Any]], settings: Settings) -> int:
 def test_fields_without_end_make_no_table_without_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "MAX_COLUMNS", 50)
     rows = [{**RECORD, f"field {number}": 1} for number in range(60)]
-    with pytest.raises(SourceError, match="68 different fields; allowed are 50|different fields; allowed are 50"):
+    with pytest.raises(SourceError, match="different fields; allowed are 50"):
         deliver(rows, settings)
     assert not list((settings.landing_path / "events").glob("*"))
 
@@ -375,7 +381,8 @@ JSON = st.recursive(
 @given(st.one_of(
     st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys([*FIELDS, "at"], JSON)), max_size=3).map(
         lambda rows: json.dumps({"rows": rows}).encode()),
-    JSON.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)), st.integers(0, 400), st.binary(max_size=3))
+    JSON.map(lambda value: json.dumps(value).encode()), st.binary(max_size=200)), st.integers(0, 400),
+    st.binary(max_size=3))
 def test_no_body_leaves_another_error_than_ours(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, at: int, noise: bytes,
 ) -> None:
@@ -383,9 +390,6 @@ def test_no_body_leaves_another_error_than_ours(
     for sent in (ok(body), ok(body)[:at] + noise + ok(body)[at:]):
         server = Server(lambda connection, sent=sent: connection.sendall(sent))  # type: ignore[misc]
         settings = load_settings().model_copy(update={"data_dir": tmp_path_factory.mktemp("fuzz")})
-        try:
+        with suppress(ShoplakeError):
             deliver(read(server), settings)
-        except ShoplakeError as error:
-            assert str(error)
-        finally:
-            server.close()
+        server.close()
