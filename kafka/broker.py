@@ -19,6 +19,7 @@ from shoplake.errors import EXIT_FAILURE, EXIT_OK, ConfigError, LockError, Sourc
 from shoplake.logs import configure_logging
 from shoplake.processes import ServerState
 from shoplake.settings import EMBEDDED, PROFILES, PROJECT_ROOT, Settings, load_settings
+from shoplake.yaml_files import read_yaml
 
 _STOP_TIMEOUT = 20
 
@@ -224,14 +225,13 @@ def _list_topics(settings: Settings, timeout: float, address: str = "") -> list[
 def _create_topics(settings: Settings, address: str = "") -> list[str]:
     """Create the topics that the broker lacks, with its own number of copies; give their names once it serves all."""
     import kafka
-    import yaml
     from kafka.admin import NewTopic
     from kafka.errors import TopicAlreadyExistsError
 
     timeout = settings.kafka.start_timeout
     with closing(
             topics.connect(kafka, kafka.KafkaAdminClient, settings, timeout=2 * timeout, address=address)) as client:
-        wanted = yaml.safe_load((PROJECT_ROOT / "kafka" / "topics.yaml").read_text())
+        wanted = read_yaml(PROJECT_ROOT / "kafka" / "topics.yaml")
         missing = [NewTopic(name, wanted[name]["partitions"], -1, topic_configs=wanted[name]["config"])
                    for name in sorted(wanted.keys() - set(client.list_topics()))]
         for topic in missing:

@@ -4,12 +4,14 @@
 What lies there was named and put by others: no link is followed, no name is trusted, nothing is overwritten.
 """
 
+import errno
 import logging
 import os
 import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 
@@ -116,6 +118,23 @@ def is_unchanged(arrival: Arrival) -> bool:
     return _look(arrival.path, arrival.folder) == arrival
 
 
+def open_arrival(arrival: Arrival) -> BufferedReader | None:
+    """Open the file that was found; None where something else lies there now, be it a link to a file of ours."""
+    try:
+        handle = os.open(arrival.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if is_unchanged(arrival):
+            raise
+        LOG.warning("%s is another now: %s", arrival.label, error.strerror)
+        return None
+    file = open(handle, "rb")  # noqa: SIM115 - the caller closes it
+    seen = os.fstat(handle)
+    if stat.S_ISREG(seen.st_mode) and (seen.st_dev, seen.st_ino, seen.st_mtime_ns) == arrival._inode:
+        return file
+    file.close()
+    return None
+
+
 def clean_name(name: str) -> str:
     """Give a name that can be printed, stored and used as a file's name: at most MAX_NAME_BYTES of UTF-8."""
     text = make_printable(os.fsencode(name).decode("utf-8", "replace"))
@@ -133,8 +152,7 @@ def make_printable(text: str) -> str:
 
 def move_to_done(arrival: Arrival, landing: Path, sha256: str) -> Path | None:
     """Move a file that was taken in to `done/<source>/`; None if another has taken its place, which then stays."""
-    folder = landing / DONE / clean_name(arrival.folder or "")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _make_folder(landing, DONE, arrival)
     places = (folder / name for name in candidate_names(arrival.name, sha256))
     return _move(arrival, next(place for place in places if _is_free(place)))
 
@@ -145,17 +163,31 @@ def set_aside(arrival: Arrival, landing: Path, reason: str, sha256: str = "") ->
     The reason is written first, so nothing lies there without one. None if another thing has taken its place, which
     then stays.
     """
-    folder = landing / REJECTED / clean_name(arrival.folder or "")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _make_folder(landing, REJECTED, arrival)
     places = (folder / name for name in candidate_names(arrival.name, sha256))
     place = next(place for place in places if _is_free(place) and _is_free(_reason_of(place)))
     if not is_unchanged(arrival):
         return None
-    _reason_of(place).write_text(f"{reason}\n", encoding="utf-8", errors="backslashreplace")
+    with _reason_of(place).open("x", encoding="utf-8", errors="backslashreplace") as text:  # through no link
+        text.write(f"{reason}\n")
     moved = _move(arrival, place)
     if moved is None:
         _reason_of(place).unlink()
     return moved
+
+
+def _make_folder(landing: Path, name: str, arrival: Arrival) -> Path:
+    """Make `done/<source>/` or `rejected/<source>/`.
+
+    Raises:
+        OSError: one of the two leads elsewhere: who may put files here could write there with our rights.
+    """
+    folder = landing / name
+    for one in (folder, folder / clean_name(arrival.folder or "")):
+        one.mkdir(parents=True, exist_ok=True)
+        if one.is_symlink():
+            raise OSError(errno.ELOOP, "a folder of the landing place is a link; remove it", str(one))
+    return one
 
 
 def _reason_of(path: Path) -> Path:

@@ -85,6 +85,7 @@ class SourcesSettings(_Section):
     landing_dir: Path
     landing_poll: PositiveInt
     landing_settle: Annotated[int, Field(ge=0)]
+    landing_max_bytes: PositiveInt
     landing_subscription: str
     fetch: tuple[SourceName, ...]
     fetch_schedule: str

@@ -238,7 +238,7 @@ def load_settings(profile: str | None = None, config_dir: Traversable | None = N
         return Settings(**{**values, "profile": name})
     except ValidationError as error:
         raise ConfigError(_explain(error, sources)) from error
-    except SettingsError as error:
+    except (SettingsError, RecursionError) as error:
         raise ConfigError(f"the environment holds a value that cannot be read: {error}") from error
 
 

@@ -102,6 +102,9 @@ def take_in(
     if not arrival.is_file:
         return reject(landing, arrival, settings, "it is no file but a link, a folder or a pipe; put the file itself "
                       "there")
+    if arrival.byte_count > settings.sources.landing_max_bytes:
+        return reject(landing, arrival, settings, f"it has {arrival.byte_count:,} bytes; sources.landing_max_bytes "
+                      f"allows {settings.sources.landing_max_bytes:,}. Split it, or raise that")
     with landing.fetch(arrival) as path:
         return ("waiting", {}) if path is None else take_in_file(landing, arrival, path, settings, lake, failures)
 
@@ -114,14 +117,16 @@ def take_in_file(
     from shoplake.lake.files import is_ingested
     from shoplake.lake.sealed_files import keep_sealed
     from shoplake.lake.users import ingest_users
-    from shoplake.sources import file_sha256, holds_users, list_sources, open_source
+    from shoplake.sources import holds_users, list_sources, open_source
     from shoplake.sources.landing import choose_route, inspect_file
 
     source = arrival.folder or ""
     try:
-        sha256 = file_sha256(path)
+        sha256 = landing.read_hash(arrival, path)
     except SourceError as error:
         return reject(landing, arrival, settings, describe_reason(arrival, path, error))
+    if sha256 is None:
+        return "waiting", {}
     names = list_sources(settings)
     if source not in names:
         where = f"the folder {source!r} is no source" if source else "it lies in no source's folder"
@@ -135,7 +140,7 @@ def take_in_file(
         return reject(landing, arrival, settings, describe_reason(arrival, path, error), lake, sha256)
     route = choose_route(inspection, source, arrival.byte_count, settings)
     data_keys = open_data_keys(settings, lake)
-    with keep_sealed(path, lake, source, data_keys) as kept:
+    with keep_sealed(path, lake, source, data_keys, sha256) as kept:
         if kept.sha256 != sha256 or not landing.is_unchanged(arrival) or failures[route] >= MAX_FAILURES:
             return "waiting", {}
         for warning in inspection.warnings:

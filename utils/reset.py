@@ -16,6 +16,7 @@ from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, are_here, load_settings
 from shoplake.topics import connect
+from shoplake.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
@@ -123,12 +124,11 @@ def renew_topic(admin: "KafkaAdminClient", settings: Settings, is_there: bool) -
     """Delete the topic and make it again as kafka/topics.yaml has it; it gets another id."""
     import time
 
-    import yaml
     from kafka.admin import NewTopic
     from kafka.errors import KafkaError
 
     name, timeout_ms = settings.kafka.topic, 1000 * settings.kafka.delivery_timeout
-    wanted = yaml.safe_load((PROJECT_ROOT / "kafka" / "topics.yaml").read_text())
+    wanted = read_yaml(PROJECT_ROOT / "kafka" / "topics.yaml")
     form = wanted.get(name) or next(iter(wanted.values()))
     deadline = time.monotonic() + settings.kafka.delivery_timeout
     try:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from shoplake.contract.events import V1_FIELDS, check_mapping
 from shoplake.errors import ConfigError
 from shoplake.sections import SourceName
+from shoplake.yaml_files import read_yaml
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -61,7 +62,9 @@ class HttpSource(_Events):
     """A service that answers with JSON, page by page.
 
     Attributes:
-        url: where; redirects are not followed.
+        url: where, without a login; redirects are not followed.
+        private_network: that it is in one, or on this machine: else no address there is spoken to, also if the name
+            leads there. Link-local addresses and those of clouds' metadata never are.
         token_env: the environment variable with the bearer token; none if the service asks for none.
         parameters: sent with each request.
         records: the dotted path of the list in an answer; empty if the answer is the list.
@@ -72,11 +75,13 @@ class HttpSource(_Events):
         bookmark_field: the dotted path in a record of what the bookmark is the greatest of: numbers, or texts whose
             order is that of time.
         requests_per_second: at most.
-        page_bytes: of an answer, at most.
+        page_bytes: of an answer, unpacked, at most.
+        page_seconds: until an answer must be there whole.
     """
 
     kind: Literal["http_api"]
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s\\\x00-\x20\x7f]+$", max_length=2000)]
+    private_network: bool = False
     token_env: Variable | None = None
     parameters: dict[str, str | int] = {}
     records: str = ""
@@ -86,6 +91,16 @@ class HttpSource(_Events):
     bookmark_field: str
     requests_per_second: PositiveFloat = 5.0
     page_bytes: PositiveInt = 50_000_000
+    page_seconds: PositiveFloat = 120.0
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse an address that has a login in it, and a token that would travel in the clear."""
+        super().model_post_init(context)
+        place = urlsplit(self.url)
+        if "@" in place.netloc or not place.hostname:
+            raise ValueError("url must have a host, and no login before it; a token's place is token_env")
+        if self.token_env and place.scheme == "http" and not self.private_network:
+            raise ValueError("url must be https where a token is sent, or the service in a private network")
 
 
 class PublicSet(_Definition):
@@ -114,11 +129,7 @@ def load_definitions(path: Traversable) -> dict[str, DatabaseSource | HttpSource
         ConfigError: it is missing or wrong; every mistake is named.
     """
     try:
-        return _DEFINITIONS.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        return _DEFINITIONS.validate_python(read_yaml(path) or {})
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise ConfigError(f"{path}: {wrong}") from error

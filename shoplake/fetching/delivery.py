@@ -21,6 +21,7 @@ from shoplake.settings import Settings
 from shoplake.sources.records import file_sha256, unreadable
 
 FILE_ROWS = 100_000
+MAX_COLUMNS = 1_000  # of a file: a service that names its fields anew in each row would make a table without end
 # arrivals.py passes over files of this ending: they are not whole.
 _UNFINISHED = ".part"
 
@@ -95,26 +96,44 @@ def map_row(row: Mapping[str, Any], source: DatabaseSource | HttpSource) -> dict
     return {
         **{field: _as_cell(look_into(row, path)) for field, path in source.fields.items()},
         **{field: str(value) for field, value in source.constants.items()},
-        **{f"source.{key}": _as_cell(value) for key, value in row.items() if key not in taken},
+        **{f"source.{_as_text(key)}": _as_cell(value) for key, value in row.items() if key not in taken},
     }
 
 
 def _as_cell(value: Any) -> str | None:
     """Write a value as the text that a file of events has; the contract's rules judge it."""
-    if value is None or isinstance(value, str):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _as_text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat() if value.tzinfo else value.isoformat()
     if isinstance(value, Decimal):
-        return f"{value:f}"
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else str(value)
+        return str(value) if _is_endless(value) else f"{value:f}"
+    if isinstance(value, dict | list):
+        return _as_text(json.dumps(value, ensure_ascii=False, default=str))
+    return _as_text(str(value))
+
+
+def _as_text(text: str) -> str:
+    """Give a text that a file can hold: half a character is written as it is in JSON."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_endless(value: Decimal) -> bool:
+    """Tell whether a number such as 1e999999999 would fill the memory with zeros; as it is, the rules refuse it."""
+    _, digits, exponent = value.as_tuple()
+    return isinstance(exponent, int) and abs(exponent) > len(digits) + 100
 
 
 def _deliver(name: str, rows: list[dict[str, Any]], settings: Settings) -> Path:
     """Write one Parquet file of texts; its name tells the source and its content."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
+    if len(columns) > MAX_COLUMNS:
+        raise SourceError(f"the rows of {name} have {len(columns):,} different fields; allowed are {MAX_COLUMNS:,}. "
+                          "Does the source write values where the names of fields belong?")
     table = pa.table({column: pa.array([row.get(column) for row in rows], pa.string()) for column in columns})
     folder = settings.landing_path / "events"
     folder.mkdir(parents=True, exist_ok=True)

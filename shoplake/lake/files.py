@@ -22,6 +22,7 @@ from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_lit
 from shoplake.lake.buckets import NEW, StoredObject, download_file, find_object, read_object, upload_file, write_object
 from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
+from shoplake.sources.records import open_regular
 
 INGESTED = "ingested"
 REJECTED = "rejected"
@@ -40,30 +41,37 @@ class KeptFile:
     kept_at_ms: int
 
 
-def keep_file(path: Path, lake: Lake, source: str) -> KeptFile:
+def keep_file(path: Path, lake: Lake, source: str, expected: str | None = None) -> KeptFile:
     """Copy the file into the lake, under the SHA-256 of the copy; one that is there already is left alone.
+
+    Args:
+        expected: the SHA-256 of the file that is meant; of another one no copy stays in the lake.
 
     Raises:
         SourceError: the file changed while it was uploaded.
     """
     if not lake.is_local:
-        return _upload_copy(path, lake, source)
+        return _upload_copy(path, lake, source, expected)
     folder = Path(lake.kept_files(source))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".") as copy:
         partial = Path(copy.name)
-        with path.open("rb") as original:
+        with open_regular(path) as original:
             shutil.copyfileobj(original, copy)
         copy.flush()
         sha256 = file_sha256(partial)
+        if expected not in (None, sha256):
+            return KeptFile(path, sha256, 0)
         kept = folder / sha256
         if not kept.exists():
             os.link(partial, kept)
     return KeptFile(kept, sha256, kept.stat().st_mtime_ns // 1_000_000)
 
 
-def _upload_copy(path: Path, lake: Lake, source: str) -> KeptFile:
+def _upload_copy(path: Path, lake: Lake, source: str, expected: str | None) -> KeptFile:
     sha256 = file_sha256(path)
+    if expected not in (None, sha256):
+        return KeptFile(path, sha256, 0)
     stored = upload_file(lake, path, f"{lake.kept_files(source)}/{sha256}")
     if stored is None or file_sha256(path) != sha256:
         raise SourceError(f"{path} changed while its copy was made; run the command again when it is whole")

@@ -3,6 +3,7 @@
 `<landing>/<source>/FILE` is where a shop puts a file; `done/` and `rejected/` beside the sources are where it goes.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from shoplake.lake.buckets import (
 )
 from shoplake.lake.files import fetch_file
 from shoplake.settings import Settings
+from shoplake.sources.records import file_sha256, unreadable
 
 
 class Arrived(Protocol):
@@ -76,6 +78,13 @@ class Landing(Protocol[Arrival]):
     def fetch(self, arrived: Arrival) -> AbstractContextManager[Path | None]:
         """Give a file of this machine with its bytes, for a block; None where it changed since it was found."""
 
+    def read_hash(self, arrived: Arrival, path: Path) -> str | None:
+        """Give the SHA-256 (hex) of what was found, which `fetch` gave the path of; None where it is another now.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+
     def is_unchanged(self, arrived: Arrival) -> bool:
         """Tell whether it still lies there as it was when it was found."""
 
@@ -122,6 +131,17 @@ class LandingFolder:
     def fetch(self, arrived: arrivals.Arrival) -> Iterator[Path | None]:
         """See Landing."""
         yield arrived.path
+
+    def read_hash(self, arrived: arrivals.Arrival, path: Path) -> str | None:
+        """See Landing: of the file itself, whatever its path leads to by now."""
+        try:
+            file = arrivals.open_arrival(arrived)
+            if file is None:
+                return None
+            with file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def is_unchanged(self, arrived: arrivals.Arrival) -> bool:
         """See Landing."""
@@ -198,6 +218,10 @@ class LandingBucket:
     def fetch(self, arrived: ArrivedObject) -> AbstractContextManager[Path | None]:
         """See Landing."""
         return fetch_file(self.lake, arrived.stored)
+
+    def read_hash(self, arrived: ArrivedObject, path: Path) -> str:
+        """See Landing."""
+        return file_sha256(path)
 
     def is_unchanged(self, arrived: ArrivedObject) -> bool:
         """See Landing."""

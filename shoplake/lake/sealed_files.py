@@ -21,6 +21,7 @@ from shoplake.lake.buckets import find_object, upload_file
 from shoplake.lake.data_keys import DAY, DataKeys, decrypt, encrypt
 from shoplake.lake.files import KeptFile, keep_file, open_file
 from shoplake.sources import file_sha256
+from shoplake.sources.records import open_regular
 
 LOG = logging.getLogger("shoplake.files")
 _PIECE = 2**20
@@ -28,21 +29,27 @@ _OVERHEAD = 28  # a nonce and a tag
 
 
 @contextmanager
-def keep_sealed(path: Path, lake: Lake, source: str, data_keys: DataKeys | None) -> Iterator[KeptFile]:
+def keep_sealed(
+    path: Path, lake: Lake, source: str, data_keys: DataKeys | None, expected: str | None = None,
+) -> Iterator[KeptFile]:
     """Keep an encrypted copy of a file in the lake, and give a file to read for the block, which nobody changes.
 
     One that is there already is left alone.
 
     Args:
         data_keys: the lake's; None keeps the copy in the clear.
+        expected: the SHA-256 of the file that is meant; of another one no copy stays in the lake.
     """
     if data_keys is None:
-        yield keep_file(path, lake, source)
+        yield keep_file(path, lake, source, expected)
         return
     with tempfile.TemporaryDirectory(prefix="shoplake-") as folder:
-        copy = Path(shutil.copyfile(path, Path(folder) / "copy"))
+        copy = Path(folder) / "copy"
+        with open_regular(path) as original, copy.open("wb") as target:
+            shutil.copyfileobj(original, target)
         sha256 = file_sha256(copy)
-        yield KeptFile(copy, sha256, _keep(copy, sha256, lake, source, data_keys))
+        is_meant = expected in (None, sha256)
+        yield KeptFile(copy, sha256, _keep(copy, sha256, lake, source, data_keys) if is_meant else 0)
 
 
 @contextmanager

@@ -20,12 +20,17 @@ MEMORY_LIMIT = "2GB"
 _EXTENSION_PACKAGE = "duckdb_extension_delta"
 
 
-def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+def connect_duckdb(
+    lake: Lake, memory_limit: str = MEMORY_LIMIT, spill_limit: str | None = None,
+) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB in UTC whose configuration is locked and whose file access ends at the lake's root.
 
     For a lake in a bucket it has no file access at all: delta-rs reads for it. Joins larger than `memory_limit` spill
     to the lake's `_spill` folder, or to one of the connection's own that goes with it. The Delta extension comes from
     its wheel, so nothing is downloaded.
+
+    Args:
+        spill_limit: of that folder; DuckDB's own if not given, nine tenths of what is free on its disk.
 
     Raises:
         ConfigError: the extension's wheel for this DuckDB is not installed.
@@ -34,6 +39,7 @@ def connect_duckdb(lake: Lake, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckD
     connection = duckdb.connect(":memory:", config={
         "autoinstall_known_extensions": False, "autoload_known_extensions": False,
         "memory_limit": memory_limit, "temp_directory": spill,
+        **({"max_temp_directory_size": spill_limit} if spill_limit else {}),
     })
     if not lake.is_local:
         weakref.finalize(connection, shutil.rmtree, spill, ignore_errors=True)

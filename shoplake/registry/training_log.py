@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 
 from shoplake.forecasting.arima import CHUNK, filter_differences, fit_parameters
 from shoplake.forecasting.artifact import MANIFEST, describe_settings
@@ -35,6 +34,7 @@ from shoplake.registry.store import (
     model_path,
 )
 from shoplake.sections import MlSettings
+from shoplake.warehouse.presentation import as_csv
 
 ITEM_COLUMNS = pa.schema([
     ("product_id", pa.string()), ("order", pa.string()), ("points", pa.int64()), ("ar", pa.float64()),
@@ -145,7 +145,7 @@ def _log_items(registry: Registry, history: DemandHistory, parent: str, item_run
     run_id = registry.start_run(ARIMA, {"items": str(len(rows))}, parent)
     with TemporaryDirectory() as folder:
         table = pa.Table.from_pylist(rows, schema=ITEM_COLUMNS)
-        pyarrow.csv.write_csv(table, Path(folder) / "items.csv")
+        (Path(folder) / "items.csv").write_text(as_csv(table), encoding="utf-8")
         registry.log_folder(run_id, Path(folder), "")
     chosen = sorted(range(len(rows)), key=lambda place: -int(history.units[place].sum()))[:item_runs]
     for place in chosen:

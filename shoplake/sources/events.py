@@ -13,12 +13,13 @@ from shoplake.contract.events import V1_FIELDS
 from shoplake.errors import SourceError
 from shoplake.sources.columns import check_header
 from shoplake.sources.lines import UTF8, TextFile, read_rows
-from shoplake.sources.packed import PackedFile
-from shoplake.sources.records import ParsedRecord, make_record, unreadable
+from shoplake.sources.packed import MAX_EXPANSION, PackedFile, check_expansion
+from shoplake.sources.records import ParsedRecord, make_record, open_regular, unreadable
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_BATCH_ROWS = 8192
+_BATCH_ROWS = 512  # a text that stands once in the file may be in every row of a batch
+_HARMLESS_ROWS = 1_000_000
 
 _PARQUET_MAGIC = b"PAR1"
 FORMAT = "file of events"
@@ -39,7 +40,7 @@ def read_csv_events(file: TextFile) -> Iterator[ParsedRecord]:
 def is_parquet(path: Path) -> bool:
     """Tell by its first bytes whether a file is Parquet: a copy kept in the lake has no suffix."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
     except OSError as error:
         raise unreadable(path, error) from error
@@ -57,6 +58,11 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         raise unreadable(path, error) from error
     except pa.ArrowException as error:
         raise SourceError(f"{path} is no readable Parquet file: {error}") from error
+    check_expansion(path, path.stat().st_size, sum(
+        file.metadata.row_group(number).total_byte_size for number in range(file.metadata.num_row_groups)))
+    if file.metadata.num_rows > max(_HARMLESS_ROWS, MAX_EXPANSION * path.stat().st_size):
+        raise SourceError(f"{path} says that it holds {file.metadata.num_rows:,} rows, which {path.stat().st_size:,} "
+                          "bytes cannot: it is not read")
     check_header(PackedFile(path, "none"), file.schema_arrow.names, V1_FIELDS, FORMAT)
     return file
 
@@ -72,7 +78,7 @@ def read_parquet_events(path: Path, file: pq.ParquetFile) -> Iterator[ParsedReco
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
                     yield make_event_record({name: _json_ready(value) for name, value in row.items()})
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:  # the last one: a text that is not UTF-8
         raise SourceError(f"the Parquet file {path} is damaged: {error}") from error
 
 

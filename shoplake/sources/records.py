@@ -1,9 +1,13 @@
 """What every reader gives, and the counting that goes with it."""
 
+import errno
 import hashlib
+import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +132,24 @@ def file_sha256(path: Path) -> str:
         SourceError: the file is missing or unreadable.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file to read; a pipe or a device, which could keep a reader waiting for ever, is none.
+
+    Raises:
+        OSError: it is none, or it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would wait for who writes into it
+    file = open(handle, "rb")  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return file
 
 
 def unreadable(path: object, error: OSError) -> SourceError:

@@ -28,6 +28,8 @@ from shoplake.warehouse.protocol import RELATIONS, Publication, find_relation
 
 LOG = logging.getLogger("shoplake.warehouse")
 _BATCH_ROWS = 10_000
+_SPILL_LIMIT = "20GB"  # of the disk; DuckDB's own is nine tenths of what is free
+MAX_ANSWER_BYTES = 64_000_000  # of an answer with a limit: for a person, not for a program
 _WHOLE = "whole_"  # before the name of a relation as it is, where a role sees another one; no question can name it
 
 
@@ -45,7 +47,7 @@ class DuckDBWarehouse:
         self._salt = salt
         self._lake = lake
         self._timeout = query_timeout
-        self._connection = connect_duckdb(lake)
+        self._connection = connect_duckdb(lake, spill_limit=_SPILL_LIMIT)
         for statement in (*MACROS, "CREATE SCHEMA gold", "CREATE SCHEMA silver", "CREATE SCHEMA ops",
                           *(f"CREATE SCHEMA {_WHOLE}{layer}" for layer in ("gold", "silver", "ops"))):
             self._connection.execute(statement)
@@ -76,7 +78,9 @@ class DuckDBWarehouse:
         lines = [f"-- {name} is {self._describe(name)}" for name in query.tables]
         lines += [f"-- ${name} is {value!s}" for name, value in query.parameters.items()]
         lines += [f"-- warning: {scan}" for scan in query.unfiltered]
-        return "\n".join([*lines, write_duckdb(query)])
+        text = write_duckdb(query)
+        _check_statement(text)
+        return "\n".join([*lines, text])
 
     def publish(self, relations: Sequence[Table | View]) -> tuple[Publication, ...]:
         """Check that each view opens with the contract's columns and types; a view serves the newest rows by itself."""
@@ -166,7 +170,7 @@ class DuckDBWarehouse:
             raise WarehouseError(
                 f"the query was stopped after {self._timeout:g} s (warehouse.query_timeout); ask for fewer days"
             ) from error
-        except duckdb.Error as error:
+        except (duckdb.Error, pa.ArrowException, ValueError, RuntimeError) as error:
             raise WarehouseError(f"the query failed: {_first_line(error)}") from error
         finally:
             timer.cancel()
@@ -182,16 +186,23 @@ def _read_view(view: View) -> Query:
 
 def _check_statement(text: str) -> None:
     """Let DuckDB itself say that the translation is one SELECT: a second lock on the same door."""
-    kinds = [statement.type for statement in duckdb.extract_statements(text)]
+    try:
+        kinds = [statement.type for statement in duckdb.extract_statements(text)]
+    except (duckdb.Error, TypeError) as error:
+        raise QueryRefusedError(f"DuckDB cannot read the translation: {_first_line(error)}. Ask for less at once."
+                                ) from error
     if kinds != [duckdb.StatementType.SELECT]:
         raise QueryRefusedError(f"the translation is not a single SELECT but {[kind.name for kind in kinds]}")
 
 
 def _take(reader: pa.RecordBatchReader, limit: int | None) -> pa.Table:
-    batches, count = [], 0
+    batches, count, size = [], 0, 0
     for batch in reader:
         batches.append(batch)
         count += batch.num_rows
+        size += batch.nbytes
+        if limit is not None and size > MAX_ANSWER_BYTES:
+            raise WarehouseError(f"the answer has more than {MAX_ANSWER_BYTES:,} bytes; ask for fewer rows or columns")
         if limit is not None and count >= limit:
             break
     return pa.Table.from_batches(batches, schema=reader.schema).slice(0, limit)

@@ -4,14 +4,17 @@ NUMERIC is DECIMAL(38,9) rounded half away from zero, INT64 division gives FLOAT
 sums of INT64 stay INT64, dates stay dates. Each rule is proven by results against Google's own engine in tests/sql.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import reduce
 
 from sqlglot import ErrorLevel, exp
 
 from shoplake.errors import QueryRefusedError
 from shoplake.warehouse.googlesql import DIALECT, Query, is_float_literal, show
 from shoplake.warehouse.partition_filters import find_line
+from shoplake.warehouse.reading_bounds import bounded
 
 NUMERIC = "DECIMAL(38, 9)"
 # Exact division of decimals: DuckDB's own goes through DOUBLE. HUGEINT holds operands up to 8e19; beyond is an error.
@@ -27,6 +30,11 @@ MACROS = (
     "CREATE MACRO remainder_of(a, b) AS CASE WHEN b = 0 THEN error('division by zero') ELSE a % b END",
 )
 
+MAX_TEXT_BYTES = 1_000_000  # of a text that a query joins: DuckDB stops between rows, not within one
+_MACRO_CALLS = (exp.Div, exp.SafeDivide, exp.IntDiv, exp.Mod, exp.Avg, exp.DPipe, exp.Concat)
+_MOST_USES, _MAX_COPIES = 4, 1_000
+_MAX_EXPONENT = 60  # of a literal beside NUMERIC, which has 38 digits
+
 _INT, _FLOAT, _NUMERIC = "INT64", "FLOAT64", "NUMERIC"
 # Target -> the source types whose conversion is the same in both.
 _CASTS = {
@@ -37,13 +45,16 @@ _LITERAL_CASTS = (_NUMERIC, "DATE", "TIMESTAMP")  # DATE '2026-01-31' is such a 
 _DUCKDB_EXTRACT = {"DAYOFYEAR": "doy", "ISOWEEK": "week", "ISOYEAR": "isoyear"}
 
 
+@bounded
 def write_duckdb(query: Query) -> str:
     """Write a checked query as DuckDB's SQL, for a connection that has MACROS.
 
     Raises:
-        QueryRefusedError: the meaning hangs on a type that the text does not fix, or on a conversion that differs.
+        QueryRefusedError: the meaning hangs on a type that the text does not fix, or on a conversion that differs; or
+            the translation would be too large.
     """
     tree = query.tree.copy()
+    _refuse_copies(tree)
     _refuse_mixed_literals(tree)
     for node in reversed(list(tree.walk())):  # children first
         rule = _RULES.get(type(node))
@@ -52,6 +63,24 @@ def write_duckdb(query: Query) -> str:
             new.type = node.type
             node.replace(new)
     return str(tree.sql(dialect="duckdb", pretty=True, unsupported_level=ErrorLevel.IGNORE))
+
+
+def _refuse_copies(tree: exp.Expr) -> None:
+    """Refuse what grows beyond measure: what takes the place of a division or || writes its operands up to four times.
+
+    DuckDB's planner, which would work on it for minutes, cannot be stopped.
+    """
+    depths: dict[int, int] = {}
+    copies = 0
+    for node in tree.walk():  # parents first
+        depth = depths.get(id(node.parent), 0)
+        is_link = isinstance(node, exp.DPipe) and isinstance(node.parent, exp.DPipe)  # of a chain, written as one
+        is_call = isinstance(node, _MACRO_CALLS) and not is_link
+        depths[id(node)] = depth + is_call
+        copies += _MOST_USES ** min(depth, 9) if is_call else 0
+    if copies > _MAX_COPIES:
+        raise QueryRefusedError("the query is too large: it has too many divisions or || inside of one another. Put "
+                                "the inner ones into WITH queries.")
 
 
 def _kind(node: exp.Expr) -> str:
@@ -84,7 +113,10 @@ def _write_literal(node: exp.Expr) -> exp.Expr:
         return node
     beside = [other for other in _sharing_type(node) if not is_float_literal(other)]
     if any(other.is_type("decimal") for other in beside) and not any(other.is_type("double") for other in beside):
-        return exp.Literal(this=f"{Decimal(node.name):f}", is_string=False)
+        value = Decimal(node.name)
+        if value and abs(value.adjusted()) > _MAX_EXPONENT:
+            raise QueryRefusedError(f"{show(node)} is beyond NUMERIC, which stands beside it.", find_line(node))
+        return exp.Literal(this=f"{value:f}", is_string=False)
     return node if "e" in node.name.lower() else exp.Literal(this=f"{node.name}e0", is_string=False)
 
 
@@ -202,6 +234,30 @@ def _round(node: exp.Expr) -> exp.Expr:
     return node
 
 
+def _match(node: exp.Expr) -> exp.Expr:
+    """Match % and _ together by a regular expression: DuckDB's own LIKE would take for ever, and cannot be stopped."""
+    pattern = node.expression.name
+    if not ("_" in pattern and "%" in pattern):
+        return node
+    parts = {"%": ".*", "_": "."}
+    expression = "".join(parts.get(one) or re.escape(one) for one in re.sub("%+", "%", pattern))
+    return _call("regexp_full_match", node.this, exp.Literal.string(expression), exp.Literal.string("s"))
+
+
+def _join_texts(node: exp.Expr) -> exp.Expr:
+    """Stop a text that doubles and doubles."""
+    if isinstance(node.parent, exp.DPipe) or node.is_type("array"):
+        return node
+    parts = list(node.flatten()) if isinstance(node, exp.DPipe) else node.expressions
+    zero = exp.Literal.number(0)
+    sizes: list[exp.Expr] = [
+        exp.Coalesce(this=_call("strlen", _cast(part, "VARCHAR")), expressions=[zero.copy()]) for part in parts]
+    is_long = exp.GT(this=reduce(lambda left, right: exp.Add(this=left, expression=right), sizes),
+                     expression=exp.Literal.number(MAX_TEXT_BYTES))
+    message = exp.Literal.string(f"a text of more than {MAX_TEXT_BYTES} bytes")
+    return exp.Case(ifs=[exp.If(this=is_long, true=_call("error", message))], default=node.copy())
+
+
 def _hash(node: exp.Expr) -> exp.Expr:
     if _kind(node.this) != "STRING":
         raise QueryRefusedError(f"{show(node)}: SHA256 takes a STRING; write CAST(… AS STRING).", find_line(node))
@@ -227,5 +283,6 @@ _RULES: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
     exp.Literal: _write_literal, exp.Div: _divide, exp.SafeDivide: _divide, exp.IntDiv: _divide_integers,
     exp.Mod: _divide_integers, exp.Mul: _multiply, exp.Sum: _aggregate, exp.CountIf: _aggregate, exp.Avg: _aggregate,
     exp.Window: _aggregate, exp.Cast: _convert, exp.TryCast: _convert, exp.Round: _round, exp.Extract: _extract,
+    exp.Like: _match, exp.DPipe: _join_texts, exp.Concat: _join_texts,
     exp.SHA2Digest: _hash, exp.DateAdd: _keep_date, exp.DateSub: _keep_date, exp.DateTrunc: _keep_date,
 }

@@ -23,6 +23,7 @@ from shoplake.contract.render import bigquery_type
 from shoplake.contract.tables import Table, View
 from shoplake.errors import QueryRefusedError
 from shoplake.warehouse.partition_filters import UnfilteredScan, find_line, find_unfiltered
+from shoplake.warehouse.reading_bounds import bounded, check_text
 
 DIALECT = "bigquery"
 Value = date | int | str | Decimal
@@ -92,6 +93,7 @@ class Query:
     unfiltered: tuple[UnfilteredScan, ...]
 
 
+@bounded
 def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Table | View]) -> Query:
     """Parse GoogleSQL, refuse all but one SELECT over `relations`, and resolve names and types.
 
@@ -99,8 +101,10 @@ def read_query(sql: str, parameters: Mapping[str, Value], relations: Sequence[Ta
 
     Raises:
         QueryRefusedError: something else than a single SELECT, an unknown table, column or parameter, two columns of
-            one name, or a construct that is not proven to mean the same in both warehouses.
+            one name, or a construct that is not proven to mean the same in both warehouses; or a text beyond the bounds
+            of reading_bounds.
     """
+    check_text(sql, "the query")
     tree = _parse(sql)
     tables = _check_tables(tree, relations)
     for node in tree.walk():
@@ -154,6 +158,8 @@ def _check_construct(node: exp.Expr) -> None:
             if isinstance(node, type_) and node.args.get(name):
                 instead = "number the rows with ROW_NUMBER() OVER (ORDER BY …)" if name == "offset" else "leave it out"
                 raise _unproven(f"{node.key.upper()} with {name.strip('_').upper()}", node, instead)
+    if isinstance(node, exp.Select) and not node.expressions:
+        raise QueryRefusedError(f"seen: a SELECT of no column. {_HINT}.", find_line(node))
     if isinstance(node, exp.Join) and node.kind not in _JOIN_KINDS:
         raise _unproven(f"{node.kind} JOIN", node, "write JOIN, LEFT JOIN, CROSS JOIN or EXISTS")
     if isinstance(node, exp.Extract):
@@ -170,6 +176,8 @@ def _check_construct(node: exp.Expr) -> None:
         _check_part(node, node.args.get("unit"), _INTERVAL_PARTS)
         if not isinstance(node.parent, exp.GenerateDateArray):
             raise _unproven("INTERVAL arithmetic", node, "write DATE_ADD or DATE_SUB")
+    elif isinstance(node, exp.Like) and not (isinstance(node.expression, exp.Literal) and node.expression.is_string):
+        raise _unproven("LIKE with a pattern that is no literal", node, "write the pattern into the query")
     elif isinstance(node, exp.Like) and "\\" in node.expression.name:
         raise _unproven("LIKE with an escape", node, "write STARTS_WITH or ENDS_WITH")
     elif isinstance(node, exp.Date) and node.args.get("zone"):
@@ -214,6 +222,8 @@ def _bind(tree: exp.Query, parameters: Mapping[str, Value]) -> dict[str, Value]:
         if node.name not in parameters:
             raise QueryRefusedError(f"the query needs @{node.name}; give it with --param {node.name}=…")
         value = used[node.name] = parameters[node.name]
+        if isinstance(value, str):
+            check_text(value, f"the value of @{node.name}")
         if not isinstance(node.parent, exp.Limit):
             node.replace(exp.cast(node.copy(), PARAMETER_TYPES[type(value)], dialect=DIALECT))
     return used

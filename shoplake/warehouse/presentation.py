@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +12,9 @@ import pyarrow as pa
 
 from shoplake.warehouse.googlesql import Value
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# At a text's start, or after what a spreadsheet of another country takes for the end of a cell; the wide signs of
+# Chinese and Japanese keyboards count too.
+_FORMULA = re.compile("(^|[;\t\r\n])(?=[=+\\-@＝＋－＠\t\r\n])")
 FRACTIONS = ("growth", "share", "rate")  # words in the names of columns that are shown as per cent
 
 
@@ -28,18 +31,21 @@ def rows_of(table: pa.Table) -> list[list[Any]]:
 def as_csv(table: pa.Table) -> str:
     """Write the table as CSV (RFC 4180, with a header); NULL is empty.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe before it; numbers stay as they are.
+    A text that a spreadsheet would run as a formula gets an apostrophe before it, a column's name as well; numbers stay
+    as they are.
     """
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(table.column_names)
+    writer.writerow([_csv_cell(name) for name in table.column_names])
     writer.writerows([_csv_cell(value) for value in row] for row in rows_of(table))
     return text.getvalue()
 
 
 def _csv_cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
+    if isinstance(value, list):
+        value = str(value)
+    if isinstance(value, str):
+        return _FORMULA.sub(r"\1'", value)
     return format(value, "f") if isinstance(value, Decimal) else value
 
 

@@ -69,7 +69,7 @@ def test_the_examples_are_right_once_they_are_uncommented(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("text", "said"), [
     ("a: {kind: ftp}", "ftp"),
-    ("a: [", "is no YAML"),
+    ("a: [", "is no valid YAML"),
     ("a: {kind: public_set, dataset: x/y, source: rees46, token: s}", "token: Extra inputs are not permitted"),
     ("a: {kind: database, url_env: X, table: 't; DROP TABLE t', cursor: c, fields: {}}", "table"),
     ("a: {kind: database, url_env: X, table: t, cursor: c, fields: {event_id: i}}", "fields or constants lack"),
@@ -263,7 +263,7 @@ def of_service(service: Service, **other: Any) -> HttpSource:
     return HttpSource(**{
         "kind": "http_api", "url": f"http://127.0.0.1:{service.server.server_address[1]}/events",
         "records": "data.events", "next": "data.next", "bookmark_parameter": "since", "bookmark_field": "at",
-        "requests_per_second": 1000,
+        "requests_per_second": 1000, "private_network": True,
         "fields": {**FIELDS, "user_id": "visitor.id", "event_type": "kind"}, **other})
 
 

@@ -16,6 +16,7 @@ from shoplake.arrivals import (
     is_settled,
     is_unchanged,
     move_to_done,
+    open_arrival,
     set_aside,
 )
 
@@ -212,3 +213,64 @@ def test_what_took_a_files_place_in_the_very_moment_of_the_move_comes_back(
     assert move_to_done(arrival, landing, SHA) is None
     assert file.read_text() == "new"
     assert not list((landing / "done" / "events").iterdir())
+
+
+@pytest.mark.parametrize("name", ["done", "rejected"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_nothing_is_moved_through_a_link(landing: Path, tmp_path: Path, name: str, deep: bool) -> None:
+    """Who may put files here could else write anywhere with our rights."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    arrival = put(landing / "events" / "profile")
+    link = landing / name / "events" if deep else landing / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(OSError, match="is a link"):
+        move_to_done(arrival, landing, SHA) if name == "done" else set_aside(arrival, landing, "why", SHA)
+    assert [one for one in outside.rglob("*") if not one.is_dir()] == []
+    assert is_unchanged(arrival)
+
+
+def test_a_reason_is_not_written_through_a_link(landing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that appears between the look and the writing."""
+    outside = tmp_path / "outside"
+    outside.write_text("ours")
+    arrival = put(landing / "events" / "a.csv")
+    (landing / "rejected" / "events").mkdir(parents=True)
+    (landing / "rejected" / "events" / "a.csv.reason.txt").symlink_to(outside)
+    monkeypatch.setattr("shoplake.arrivals._is_free", lambda path: True)
+    with pytest.raises(FileExistsError):
+        set_aside(arrival, landing, "why", SHA)
+    assert outside.read_text() == "ours"
+
+
+@pytest.mark.parametrize("trick", ["link", "another", "pipe", "gone", "folder", "grown"])
+def test_what_took_a_files_place_is_not_opened(landing: Path, tmp_path: Path, trick: str) -> None:
+    file = landing / "events" / "a.csv"
+    arrival = put(file)
+    outside = tmp_path / "key"
+    outside.write_text("ours")
+    if trick == "folder":  # the file itself stays as it was, elsewhere
+        file.parent.rename(landing / "other")
+        file.parent.symlink_to(tmp_path)
+        (tmp_path / "a.csv").write_text("ours")
+    elif trick == "grown":
+        time.sleep(0.02)
+        file.write_text("more")
+    else:
+        file.unlink()
+    if trick == "link":
+        file.symlink_to(outside)
+    elif trick == "another":
+        time.sleep(0.02)
+        file.write_text("x\n")
+    elif trick == "pipe":
+        os.mkfifo(file)
+    assert open_arrival(arrival) is None
+
+
+def test_the_file_that_was_found_is_opened(landing: Path) -> None:
+    opened = open_arrival(put(landing / "events" / "a.csv", "abc"))
+    assert opened is not None
+    with opened:
+        assert opened.read() == b"abc"
