@@ -367,11 +367,9 @@ def bigquery_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BigQue
 @pytest.fixture
 def bigquery(bigquery_server: BigQuery, monkeypatch: pytest.MonkeyPatch) -> BigQuery:
     """Give BigQuery with a project of the test's own, and the profile dev that asks it over a lake on the disk."""
-    monkeypatch.setenv("SHOPLAKE_PROFILE", "dev")
-    monkeypatch.setenv("SHOPLAKE_WAREHOUSE__ENDPOINT", bigquery_server.address)
-    monkeypatch.setenv("SHOPLAKE_GCP__PROJECT_ID", f"test-{uuid.uuid4().hex[:12]}")
-    monkeypatch.setenv("SHOPLAKE_LAKE__ROOT", "lake")
-    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY", "ab" * 32)  # of ops.audit, and of what roles see
+    for name, value in (("PROFILE", "dev"), ("WAREHOUSE__ENDPOINT", bigquery_server.address), ("LAKE__ROOT", "lake"),
+                        ("GCP__PROJECT_ID", f"test-{uuid.uuid4().hex[:12]}"), ("GOVERNANCE__KEY", "ab" * 32)):
+        monkeypatch.setenv(f"SHOPLAKE_{name}", value)
     return bigquery_server
 
 

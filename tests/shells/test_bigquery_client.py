@@ -34,6 +34,23 @@ def test_the_plan_makes_each_dataset_and_served_table_once_under_resolved_names(
     assert len(set(names)) == len(names)
 
 
+def test_the_plan_shows_what_is_made_for_roles_that_somebody_has(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert MAIN(["plan", "--profile", "dev", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["roles"] == []
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__ROLE_MEMBERS", '{"marketing": ["group:m@shop.example"]}')
+    assert MAIN(["plan", "--profile", "dev"]) == 0
+    text = capsys.readouterr().out
+    assert "CREATE OR REPLACE VIEW `shoplake-dev.gold_marketing.customer_segments`" in text
+    assert "gold_viewer" not in text
+    first, second = re.findall(r"POLICY (\w+)\nON `shoplake-dev.gold.customer_segments`", text)
+    assert (first, second) == ("shoplake_whole", "shoplake_marketing")
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__ROLE_MEMBERS", '{"boss": ["group:m@shop.example"]}')
+    assert MAIN(["plan", "--profile", "dev"]) == 2
+    assert "'boss', which is no role of configs/roles.yaml" in capsys.readouterr().err
+
+
 def test_the_plan_needs_no_project(capsys: Capture) -> None:
     assert MAIN(["plan"]) == 0
     output = capsys.readouterr()
