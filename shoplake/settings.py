@@ -260,6 +260,8 @@ def _read_section(file: Traversable) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold sections (a YAML mapping), but holds a {type(content).__name__}")
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise ConfigError(f"{file} has a section named {odd[0]!r}, which is no text; look for a stray ? or : in it")
     return content
 
 

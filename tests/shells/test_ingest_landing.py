@@ -331,3 +331,30 @@ def test_a_bucket_without_credentials_is_refused_plainly(
     assert (code, report) == (2, {})
     assert "gs://shoplake-prod-lake" in err
     assert "gcloud auth application-default login" in err
+
+
+def test_a_file_beyond_the_bound_is_set_aside_unread(landing: Path, lake: Lake, take_in: Any) -> None:
+    """A sparse file of a terabyte takes no room here, and would take hours to read."""
+    put(landing / "events" / "huge.csv", events("e1"))
+    os.truncate(landing / "events" / "huge.csv", 10**12)
+    code, report, _ = take_in()
+    assert code == 0
+    (rejected,) = report["rejected"]
+    assert "it has 1,000,000,000,000 bytes; sources.landing_max_bytes allows 20,000,000,000" in rejected["reason"]
+    assert files_in(landing) == {"rejected/events/huge.csv", "rejected/events/huge.csv.reason.txt"}
+    assert not (Path(lake.root) / "bronze").exists()
+
+
+def test_bytes_that_are_not_the_files_own_are_neither_kept_nor_sent(
+    landing: Path, lake: Lake, take_in: Any, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its path leads to a file of ours while it is read, and to itself before and after."""
+    put(landing / "events" / "a.csv", events("e1"))
+    ours = put(landing.parent / "ours.csv", events("ours"))
+    from shoplake.lake import files
+
+    copy = files.keep_file
+    monkeypatch.setattr(files, "keep_file", lambda path, *others: copy(ours, *others))
+    code, report, _ = take_in()
+    assert (code, [one["file"] for one in report["waiting"]]) == (0, ["events/a.csv"])
+    assert [path for path in Path(lake.root).rglob("*") if path.is_file() and b"ours" in path.read_bytes()] == []

@@ -39,6 +39,7 @@ BAD = {
     "a bool's tag": ("a: !!bool x", ""), "a long number": ("a: " + "9" * 5000, ""), "binary's tag": ("a: !!binary é",
     ""),
     "two documents": ("a: 1\n---\nb: 2", "no valid YAML"), "a key twice": ("a: 1\na: 2", "stands there twice"),
+    "a section of no name": ("? \n: {a: 1}", ""), "a number's section": ("1: {a: 1}", ""),
     "an unknown alias": ("a: *b", "undefined alias"), "half a character": ('a: "\\ud800"', ""),
 }
 
