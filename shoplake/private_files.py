@@ -48,6 +48,11 @@ def write_private(file: Path, content: bytes, *, replace: bool) -> None:
         else:
             with suppress(FileExistsError):  # another process was first
                 os.link(name, file)
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # a name is durable with its folder
+        finally:
+            os.close(folder)
     finally:
         Path(name).unlink(missing_ok=True)
 

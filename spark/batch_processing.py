@@ -94,12 +94,13 @@ def ingest(spark: "SparkSession", lake: "Lake", settings: Settings, arguments: a
 
     A file of a folder that cannot be read stops no other; at the end it is an error.
     """
-    from shoplake.lake.files import open_file
+    from shoplake.lake.data_keys import open_data_keys
+    from shoplake.lake.sealed_files import open_original
     from shoplake.sources import find_files
 
     given, source = arguments.historical_csv, arguments.source
     if not Path(given).is_dir():
-        with open_file(lake, given) as path:
+        with open_original(given, lake, open_data_keys(settings, lake)) as path:
             return {"file": given, **ingest_local(spark, path, lake, settings, source)}
     taken, failed = [], {}
     files, unread = find_files(Path(given), source)

@@ -5,7 +5,8 @@ more. Their rows go from silver and gold, with the older versions of the tables;
 comes in of them later is not kept: a topic, a file or a backup that is read again does not bring them back.
 
 It asks first; without a terminal it wants --yes. Killed in the middle, run it again with the same user. It may be run
-beside the stream, which waits for it between two batches.
+beside the stream, which waits for it between two batches; a batch job or a question that reads older versions of a
+table in that moment fails, and is run again.
 
   python utils/erase_user.py --user U000123 --receipt receipt.json
   python utils/erase_user.py --check receipt.json --user U000123
@@ -13,9 +14,10 @@ beside the stream, which waits for it between two batches.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from shoplake.errors import EXIT_OK, ConfigError, GateRefusedError, ShoplakeError
 from shoplake.logs import configure_logging
@@ -25,7 +27,6 @@ from shoplake.settings import PROFILES, Settings, load_settings
 if TYPE_CHECKING:
     from shoplake.lake.addresses import Lake
 
-MAX_USER = 256
 MAX_RECEIPT_BYTES = 1_000_000
 
 
@@ -35,12 +36,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--user", metavar="ID", required=True, help="the user's own id, as events have it")
     parser.add_argument("--receipt", type=Path, metavar="FILE", help="write the receipt there (default: print it)")
     parser.add_argument("--check", type=Path, metavar="FILE", help="only check that a receipt is sound and this user's")
+    parser.add_argument("--public-key", metavar="HEX", help="with --check: by which it must be signed (default: this "
+                        "lake's, which another master key changes)")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--profile", choices=PROFILES, help="which configs/<profile>.yaml (default: local)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args(argv)
-    if not 1 <= len(arguments.user) <= MAX_USER or not arguments.user.isprintable():
-        parser.error(f"argument --user: 1 to {MAX_USER} printable characters, as events have it")
     return arguments
 
 
@@ -59,26 +60,29 @@ def erase(arguments: argparse.Namespace) -> int:
     from shoplake.governance.erasure_files import erase_files
     from shoplake.governance.receipts import make_receipt
     from shoplake.lake.addresses import locate_lake
-    from shoplake.lake.data_keys import open_data_keys
+    from shoplake.lake.data_keys import is_user_id, open_data_keys
 
     lake = locate_lake(settings)
     data_keys = open_data_keys(settings, lake)
     if data_keys is None:
         raise ConfigError("governance.pseudonyms is off: rows are not told apart by a key, and nobody can be erased "
                           "from this lake. A lake with pseudonyms is begun with SHOPLAKE_GOVERNANCE__PSEUDONYMS=true")
-    if arguments.receipt and arguments.receipt.exists():
-        raise ConfigError(f"{arguments.receipt} exists; name another file for the receipt")
+    if not is_user_id(arguments.user):
+        raise ConfigError(f"--user {arguments.user!r} can be no user's id: 1 to 256 characters, without control ones")
     confirm(lake, arguments)
+    receipt_file = open_new(arguments.receipt) if arguments.receipt else None
     with audited(lake, settings, "erase", "a user") as details:
         done = erase_user(lake, data_keys, arguments.user, settings.lake.lock_timeout)
         files = erase_files(lake, settings, data_keys, arguments.user)
-        publish(settings, list(done.rows))
+        publish(settings)
         details |= {"records": done.records, "files": len(files.deleted)}
     facts = {"lake": lake.root, "records": done.records, "rows": done.rows, "deleted_files": len(files.deleted),
-             "unread_files": list(files.unread), "event_days": sorted(day.isoformat() for day in done.event_days)}
+             "left_files": list(files.left), "unread_files": list(files.unread),
+             "event_days": sorted(day.isoformat() for day in done.event_days)}
     receipt = make_receipt(arguments.user, facts, settings)
-    if arguments.receipt:
-        arguments.receipt.write_text(json.dumps(receipt, indent=2) + "\n")
+    if receipt_file:
+        with receipt_file:
+            receipt_file.write(json.dumps(receipt, indent=2) + "\n")
     print_result(receipt, describe(facts, receipt, arguments.receipt), arguments.json)
     return EXIT_OK
 
@@ -86,7 +90,7 @@ def erase(arguments: argparse.Namespace) -> int:
 def confirm(lake: "Lake", arguments: argparse.Namespace) -> None:
     """Ask for the word; without a terminal only --yes is an answer."""
     print(f"All that is known of one user goes from {lake.root} for good, and nothing is kept of them later. Not "
-          "touched are the topic, whose records go with its retention, and copies that were made outside.",
+          "touched are the topic, which keeps its records as long as it is told to, and copies that were made outside.",
           file=sys.stderr)
     if arguments.yes:
         return
@@ -97,21 +101,28 @@ def confirm(lake: "Lake", arguments: argparse.Namespace) -> None:
         raise ShoplakeError("nothing was erased")
 
 
-def publish(settings: Settings, names: list[str]) -> None:
-    """Bring the tables that lost rows to BigQuery; DuckDB reads the lake itself."""
-    from shoplake.contract.tables import TABLES
+def open_new(path: Path) -> TextIO:
+    """Open a file that is not there yet, which only its owner may read."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made: {error.strerror}; name a file that does not exist yet") from error
+
+
+def publish(settings: Settings) -> None:
+    """Bring every table that an erasure may change to BigQuery; DuckDB reads the lake itself."""
+    from shoplake.governance.erasure import tables_to_publish
     from shoplake.sections import ADMIN
     from shoplake.warehouse import open_warehouse
 
-    tables = [table for table in TABLES if table.served and table.name in names]
-    if settings.warehouse.kind == "bigquery" and tables:
+    if settings.warehouse.kind == "bigquery":
         with open_warehouse(settings, ADMIN) as warehouse:
-            warehouse.publish(tables)
+            warehouse.publish(tables_to_publish())
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Refuse a receipt that is not sound, or another user's."""
-    from shoplake.governance.receipts import check_receipt
+    from shoplake.governance.receipts import check_receipt, public_key_of
 
     try:
         if arguments.check.stat().st_size > MAX_RECEIPT_BYTES:
@@ -119,7 +130,8 @@ def check(arguments: argparse.Namespace) -> int:
         receipt: Any = json.loads(arguments.check.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{arguments.check} cannot be read as a receipt: {error}") from error
-    if wrong := check_receipt(receipt, arguments.user):
+    public_key = arguments.public_key or public_key_of(load_settings(arguments.profile))
+    if wrong := check_receipt(receipt, public_key, arguments.user):
         raise GateRefusedError(f"{arguments.check}: {wrong}")
     print_result({"sound": True, "public_key": receipt["public_key"]},
                  f"{arguments.check} is this user's, and signed with {receipt['public_key']}.", arguments.json)
@@ -131,6 +143,8 @@ def describe(facts: dict[str, Any], receipt: dict[str, Any], file: Path | None) 
     lines = [f"{facts['records']:,} records of the user cannot be read any more, and these rows are gone:"]
     lines += [f"  {name:<32}{count:>12,}" for name, count in facts["rows"].items()] or ["  none"]
     lines.append(f"{facts['deleted_files']:,} files that name the user were deleted.")
+    lines += [f"It names the user and lies nowhere else, so it is left to you: {address}"
+              for address in facts["left_files"]]
     lines += [f"Not looked into, because it cannot be read: {address}" for address in facts["unread_files"]]
     if facts["event_days"]:
         first, last = facts["event_days"][0], facts["event_days"][-1]

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from shoplake.sources.landing import Inspection, Route
 
 LOG = logging.getLogger("shoplake.landing")
-LOCK = "landing"
 OUTCOMES = ("ingested", "repeated", "rejected", "waiting", "failed")
 # A broker that is down fails every file in the same way, each after its time-out: one more try is enough.
 MAX_FAILURES = 2
@@ -62,7 +61,7 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.landing import open_landing
-    from shoplake.lake.locks import hold_lock
+    from shoplake.lake.locks import LANDING, hold_lock
     from shoplake.sources import list_sources
 
     lake = locate_lake(settings)
@@ -70,7 +69,7 @@ def take_in_all(arguments: argparse.Namespace) -> int:
     landing.prepare(list_sources(settings))
     report: dict[str, list[Entry]] = {outcome: [] for outcome in OUTCOMES}
     failures: Counter[str] = Counter()
-    with hold_lock(lake, LOCK, settings.lake.lock_timeout):
+    with hold_lock(lake, LANDING, settings.lake.lock_timeout):
         for arrival in landing.find():
             try:
                 outcome, entry = take_in(landing, arrival, settings, lake, failures)

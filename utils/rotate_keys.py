@@ -6,7 +6,8 @@ that signs receipts. For a key that somebody may have seen, and every so often.
 
 A key in the folder of keys is made anew there. One in SHOPLAKE_GOVERNANCE__KEY or Secret Manager needs the next one in
 SHOPLAKE_GOVERNANCE__NEXT_KEY, which must be put in its place when this has ended. Stop the stream first: it would go on
-with the old key. Killed in the middle, run it again.
+with the old key. Killed in the middle, run it
+again; if ops.audit is refused then, with utils/verify_audit.py --set-aside first.
 """
 
 import argparse
@@ -41,15 +42,17 @@ def rotate(flags: argparse.Namespace) -> int:
     from shoplake.lake.locks import INGEST, STREAM, hold_lock
 
     lake = locate_lake(settings)
-    data_keys = open_data_keys(settings, lake)
+    # Whatever this run's settings say: keys that are there must not be left with the old one.
+    governance = settings.governance.model_copy(update={"pseudonyms": settings.governance.pseudonyms or lake.is_local})
+    data_keys = open_data_keys(settings.model_copy(update={"governance": governance}), lake)
     with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, INGEST, settings.lake.lock_timeout):
         key = next_key(settings)
         with audited(lake, settings, "rotate", "master key"):
             count = data_keys.rewrap(purpose_key(settings, WRAPPING, key)) if data_keys else 0
+        take_next_key(settings)
         if lake.is_local:
             changed = settings.governance.model_copy(update={"key": SecretStr(key.hex())})
             set_aside(lake, settings.model_copy(update={"governance": changed}), "the master key was changed")
-        take_next_key(settings)
     is_elsewhere = bool(settings.governance.next_key.get_secret_value())
     report = {"keys": count, "is_elsewhere": is_elsewhere}
     text = f"{count:,} data keys are encrypted with the new master key."

@@ -51,7 +51,8 @@ _PAYLOAD = (
     Column("key", "BINARY", "The record's key, encrypted; of no bytes where it is the user's id", nullable=True,
            privacy="personal"),
     Column("value", "BINARY", "The record's bytes, encrypted", nullable=True, privacy="personal"),
-    Column("headers", "ARRAY<STRUCT<key: STRING, value: BINARY>>", "The record's headers", nullable=True),
+    Column("headers", "ARRAY<STRUCT<key: STRING, value: BINARY>>", "The record's headers, their values encrypted "
+           "but for replay_of", nullable=True, privacy="personal"),
 )
 _DATA_KEY = Column("data_key_id", "STRING", "The data key with which the payload is encrypted (AES-256-GCM, bound to "
                    "the coordinates): the user's, or the day's where the record does not tell one user; erased: the "
@@ -114,7 +115,7 @@ SILVER_ERASED = Table(
     (*_COORDINATES,
      Column("place", "STRING", "silver, duplicate or quarantine: the row was taken out of there; erased: the record "
             "came after the erasure, or was taken in again after it"),
-     *_INGEST, *_BATCH),
+     Column("event_date", "DATE", "The shop's day, where it could be read", nullable=True), *_INGEST, *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
     readers=("utils/reconcile.py", "utils/rebuild.py"),

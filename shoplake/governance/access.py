@@ -6,7 +6,8 @@ from typing import Any
 
 from shoplake.contract.tables import BRONZE_EVENTS, BRONZE_USERS, SILVER_QUARANTINE, TABLES
 from shoplake.lake.addresses import Lake
-from shoplake.lake.data_keys import DataKeys, unseal_payload
+from shoplake.lake.data_keys import VALUE, DataKeys, open_rows
+from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.lake.sql import connect_duckdb, select_table
 from shoplake.lake.users import line_place
 
@@ -19,27 +20,31 @@ def read_user(lake: Lake, data_keys: DataKeys, user: str) -> dict[str, Any]:
     Returns:
         `pseudonym`; `records`, each with topic, timestamp, value and the reasons for which it was rejected, if it was;
         `lines` of files of users; `tables`: name -> rows. Bytes that are no text are base64.
+
+    Raises:
+        ConfigError: these are not the keys of the lake.
     """
     data_key = data_keys.find_owner(user)
     pseudonym = data_keys.pseudonym(user)
+    check_pseudonyms(lake, data_keys)
     found: dict[str, Any] = {"pseudonym": pseudonym, "records": [], "lines": [], "tables": {}}
     with connect_duckdb(lake) as connection:
         if data_key is not None and data_key.key is not None:
+            opener = open_rows(data_keys, [data_key.data_key_id])
             rows = connection.execute(f"""
                 SELECT {_AT}, topic, "timestamp", value, reasons FROM ({select_table(connection, lake, BRONZE_EVENTS)})
                 LEFT JOIN (
                   SELECT {_AT}, reasons FROM ({select_table(connection, lake, SILVER_QUARANTINE)})) USING ({_AT})
                 WHERE data_key_id = ? ORDER BY "timestamp", {_AT}""", [data_key.data_key_id]).fetchall()
             for origin, part, offset, topic, timestamp, value, reasons in rows:
-                clear = unseal_payload(
-                    data_keys, data_key.data_key_id, None, value, f"{origin}/{part}/{offset}".encode())[1]
+                clear = opener.open(data_key.data_key_id, value, f"{origin}/{part}/{offset}", VALUE)
                 found["records"].append({"topic": topic, "timestamp": timestamp.isoformat(), "value": _text(clear),
                                          "rejected_for": reasons or []})
             lines = connection.execute(f"""
                 SELECT source, origin, "offset", value FROM ({select_table(connection, lake, BRONZE_USERS)})
                 WHERE data_key_id = ? ORDER BY ALL""", [data_key.data_key_id]).fetchall()
             for source, origin, offset, value in lines:
-                clear = unseal_payload(data_keys, data_key.data_key_id, None, value, line_place(origin, offset))[1]
+                clear = opener.open(data_key.data_key_id, value, line_place(origin, offset), VALUE)
                 found["lines"].append({"source": source, "value": _text(clear)})
         for table in (table for table in TABLES if "user_id" in table.column_names):
             answer = connection.execute(

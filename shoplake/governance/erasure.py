@@ -9,9 +9,11 @@ balances. Aggregates of gold, which name nobody, stay as they are until their da
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import write_deltalake
 from deltalake.table import TableMerger
 
@@ -28,17 +30,23 @@ from shoplake.contract.tables import (
     TABLES,
     Table,
 )
+from shoplake.errors import GateRefusedError
 from shoplake.governance.erasure_files import names_user
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import delta_errors, open_table, replace_rows, table_exists, text_literal
-from shoplake.lake.data_keys import DAY_KEY, OUTSIDE, DataKeys, unseal_payload
+from shoplake.lake.arrow import delta_errors, open_table, read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.data_keys import DAY_KEY, KEY, OUTSIDE, VALUE, DataKeys, open_rows
+from shoplake.lake.ledger import find_broken_off
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.maintenance import purge_history, write_lock
+from shoplake.lake.pseudonyms import check_pseudonyms
+from shoplake.lake.rebuild import clear_scratch
 from shoplake.lake.sql import connect_duckdb, select_table
+from shoplake.lake.users import line_place
 
 _PLACES = {SILVER_EVENTS: "silver", SILVER_DUPLICATES: "duplicate", SILVER_QUARANTINE: "quarantine"}
 _COORDINATES = ("origin", "partition", "offset")
 _AT = ", ".join(f'"{name}"' for name in _COORDINATES)
+_KEYED = (*_COORDINATES, "ingest_date")
 _FETCH_ROWS = 1000
 
 
@@ -61,32 +69,65 @@ def erase_user(lake: Lake, data_keys: DataKeys, user: str, lock_timeout: float) 
     """Take a user out of every table; again, it finds nothing more.
 
     Raises:
+        ConfigError: these are not the keys of the lake.
+        GateRefusedError: a batch has broken off: its repeat would write what is taken out here.
         LockError: another writer held a table for `lock_timeout` seconds; what was done so far stays.
     """
     done = Erasure()
     pseudonym = data_keys.pseudonym(user)
     with hold_lock(lake, INGEST, lock_timeout) as lock:
+        check_pseudonyms(lake, data_keys)
+        _refuse_broken_off(lake)
         data_key_id = data_keys.destroy(user)
-        with connect_duckdb(lake) as connection:
-            _collect_places(connection, lake, data_keys, data_key_id, user)
-            _take_out_payloads(connection, lake, lock)
-            _add_tombstones(connection, lake, lock)
-            done.records = _count(connection, "SELECT count(*) FROM places")
-            done.event_days = _lost_days(connection, lake)
-            for live in LIVE_WINDOWS:
-                _count_windows_again(connection, lake, live, lock)
-            for table in _PLACES:
-                _note(done, table, _delete_at(connection, lake, table, lock))
-        for table in (BRONZE_EVENTS, *_PLACES, *(live.table for live in LIVE_WINDOWS)):
-            purge_history(lake, table, lock)
+        if table_exists(lake, BRONZE_EVENTS):
+            _take_out_records(lake, data_keys, data_key_id, user, done, lock)
+        if lake.is_local:
+            clear_scratch(lake)  # of a rebuild that died: whole tables
     for table in _tables_of_users():
         with hold_lock(lake, write_lock(table), lock_timeout) as lock:
             if table is CANCELLATIONS:
                 _note(done, table, _delete_orphans(lake, table, lock))
-            elif table is not BRONZE_USERS:
+            elif table is BRONZE_USERS:
+                _take_out_lines(lake, data_keys, user, lock)
+            else:
                 _note(done, table, _delete_where(lake, table, pseudonym, lock))
             purge_history(lake, table, lock)
     return done
+
+
+def tables_to_publish() -> tuple[Table, ...]:
+    """Give the served tables that an erasure may change."""
+    return tuple(table for table in (*_tables_of_users(), *(live.table for live in LIVE_WINDOWS)) if table.served)
+
+
+def _refuse_broken_off(lake: Lake) -> None:
+    for batch in find_broken_off(lake):
+        command = ("spark-submit spark/streaming_pipeline.py --drain" if batch.query_id != batch.origin else
+                   "spark-submit spark/batch_processing.py with the same historical file")
+        raise GateRefusedError(f"a batch of {batch.query_id} has broken off, and its repeat would bring back what an "
+                               f"erasure takes out; nothing was erased. End it first: {command}")
+
+
+def _take_out_records(
+    lake: Lake, data_keys: DataKeys, data_key_id: str, user: str, done: Erasure, lock: HeldLock,
+) -> None:
+    with connect_duckdb(lake) as connection:
+        _collect_places(connection, lake, data_keys, data_key_id, user)
+        _add_tombstones(connection, lake, lock)
+        done.records = _count(connection, "SELECT count(*) FROM places")
+        _find_lost_days(connection, lake, done)
+        for live in LIVE_WINDOWS:
+            _count_windows_again(connection, lake, live, lock)
+        for table in _PLACES:
+            _note(done, table, _delete_at(connection, lake, table, lock))
+        # The last, because a broken record that names the user is found by its payload.
+        for table in (SILVER_QUARANTINE, BRONZE_EVENTS):
+            _update(lake, table, connection.execute("FROM keyed").to_arrow_table(),
+                    {"key": "NULL", "headers": "NULL"}, lock)
+        _update(lake, BRONZE_EVENTS, connection.execute("FROM named").to_arrow_table(), {
+            "key": "NULL", "value": "NULL", "headers": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
+    for table in (BRONZE_EVENTS, *_PLACES, *(live.table for live in LIVE_WINDOWS)):
+        purge_history(lake, table, lock)
 
 
 def _tables_of_users() -> Iterator[Table]:
@@ -99,39 +140,59 @@ def _tables_of_users() -> Iterator[Table]:
 def _collect_places(
     connection: duckdb.DuckDBPyConnection, lake: Lake, data_keys: DataKeys, data_key_id: str, user: str,
 ) -> None:
-    """Make the tables `named`, of records that name the user under another's key, and `places`, of all records."""
+    """Make three tables of coordinates with ingest_date.
+
+    `named`: of records with a day's key that name the user; `keyed`: of other users' records whose Kafka key is the
+    user's id; `places`: of all that go, the user's own and `named`.
+    """
     bronze = select_table(connection, lake, BRONZE_EVENTS)
     answer = connection.execute(f"""
-        SELECT {_AT}, data_key_id, key, value FROM ({bronze})
+        SELECT origin, "partition", "offset", ingest_date, data_key_id, key, value FROM ({bronze})
         WHERE data_key_id LIKE '{DAY_KEY}%' OR (octet_length(key) > 0 AND data_key_id <> ?)""", [data_key_id])
-    destroyed = {*data_keys.destroyed_ids(), OUTSIDE}
-    named: list[tuple[str, int, int]] = []
+    found: dict[str, list[tuple[Any, ...]]] = {"named": [], "keyed": []}
     while rows := answer.fetchmany(_FETCH_ROWS):
-        for *place, name, sealed_key, sealed_value in rows:
-            if name not in destroyed:
-                at = "/".join(map(str, place)).encode()
-                key, value = unseal_payload(data_keys, name, sealed_key, sealed_value, at)
-                if any(names_user(text, user) for text in (key, value) if text):
-                    named.append((place[0], place[1], place[2]))
-    columns = zip(*named, strict=True) if named else ((), (), ())
-    types = (pa.string(), pa.int32(), pa.int64())
-    found = pa.table({name: pa.array(values, type_)
-                      for name, values, type_ in zip(_COORDINATES, columns, types, strict=True)})
-    connection.register("found", found)
-    connection.execute("CREATE TEMP TABLE named AS FROM found")
+        opener = open_rows(data_keys, {row[4] for row in rows})
+        for origin, part, offset, day, name, sealed_key, sealed_value in rows:
+            if opener.is_erased(name):
+                continue
+            place = f"{origin}/{part}/{offset}"
+            key = opener.open(name, sealed_key, place, KEY)
+            if not name.startswith(DAY_KEY):
+                if key == user.encode():
+                    found["keyed"].append((origin, part, offset, day))
+            elif any(names_user(text, user) for text in (key, opener.open(name, sealed_value, place, VALUE)) if text):
+                found["named"].append((origin, part, offset, day))
+    types = (pa.string(), pa.int32(), pa.int64(), pa.date32())
+    for name, places in found.items():
+        columns = zip(*places, strict=True) if places else ((), (), (), ())
+        connection.register(f"{name}_rows", pa.table({
+            column: pa.array(values, type_)
+            for column, values, type_ in zip(_KEYED, columns, types, strict=True)}))
+        connection.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_rows")
     connection.execute(f"""
         CREATE TEMP TABLE places AS
-        SELECT {_AT}, ingest_date FROM ({bronze}) WHERE data_key_id = ?
-        UNION SELECT {_AT}, ingest_date FROM ({bronze}) SEMI JOIN named USING ({_AT})""", [data_key_id])
+        SELECT {_AT}, ingest_date FROM ({bronze}) WHERE data_key_id = ? UNION FROM named""", [data_key_id])
 
 
-def _take_out_payloads(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: HeldLock) -> None:
-    named = connection.execute(f"FROM places SEMI JOIN named USING ({_AT})").to_arrow_table()
-    if named.num_rows:
+def _take_out_lines(lake: Lake, data_keys: DataKeys, user: str, lock: HeldLock) -> None:
+    """Take lines of files of users that do not tell one user, and name this one, out of bronze.users."""
+    if not table_exists(lake, BRONZE_USERS):
+        return
+    lines = read_table(lake, BRONZE_USERS, ["origin", "offset", "data_key_id", "value"])
+    lines = lines.filter(pc.starts_with(lines["data_key_id"], DAY_KEY))
+    opener = open_rows(data_keys, set(lines["data_key_id"].to_pylist()))
+    named = [{"origin": row["origin"], "offset": row["offset"]} for row in lines.to_pylist()
+             if names_user(opener.open(row["data_key_id"], row["value"], line_place(row["origin"], row["offset"]),
+                                       VALUE) or b"", user)]
+    rows = pa.Table.from_pylist(named, schema=pa.schema([("origin", pa.string()), ("offset", pa.int64())]))
+    _update(lake, BRONZE_USERS, rows, {"value": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
+
+
+def _update(lake: Lake, table: Table, rows: pa.Table, changes: dict[str, str], lock: HeldLock) -> None:
+    if rows.num_rows:
         lock.check()
         with delta_errors(lake):
-            _merge(lake, BRONZE_EVENTS, named, ("ingest_date",)).when_matched_update(
-                {"key": "NULL", "value": "NULL", "data_key_id": text_literal(OUTSIDE)}).execute()
+            _merge(lake, table, rows, rows.column_names).when_matched_update(changes).execute()
 
 
 def _add_tombstones(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: HeldLock) -> None:
@@ -149,19 +210,25 @@ def _add_tombstones(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: Hel
             write_deltalake(open_table(lake, SILVER_ERASED), stones.cast(arrow_schema(SILVER_ERASED)), mode="append")
 
 
-def _lost_days(connection: duckdb.DuckDBPyConnection, lake: Lake) -> set[date]:
-    """Make the table `lost_days` of the days in UTC that will lose events; give the shop's days."""
+def _find_lost_days(connection: duckdb.DuckDBPyConnection, lake: Lake, done: Erasure) -> None:
+    """Make the table `lost_days` of the days in UTC that will lose events; note the shop's days.
+
+    Those of an earlier run, too, which its tombstones tell.
+    """
     connection.execute(f"""
-        CREATE TEMP TABLE lost_days AS SELECT DISTINCT event_time::DATE AS day, event_date
+        CREATE TEMP TABLE lost_days AS SELECT DISTINCT event_time::DATE AS day
         FROM ({select_table(connection, lake, SILVER_EVENTS)}) SEMI JOIN places USING ({_AT})""")
-    return {day for (day,) in connection.execute("SELECT DISTINCT event_date FROM lost_days").fetchall()}
+    days = connection.execute(f"""
+        SELECT DISTINCT event_date FROM ({select_table(connection, lake, SILVER_ERASED)}) SEMI JOIN places USING ({_AT})
+        WHERE place = 'silver'""").fetchall()
+    done.event_days |= {day for (day,) in days}
 
 
 def _delete_at(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, lock: HeldLock) -> int:
     gone = connection.execute(f"""
         SELECT {_AT}, {table.partition_by} FROM ({select_table(connection, lake, table)})
         SEMI JOIN places USING ({_AT})""").to_arrow_table()
-    return _delete_matching(lake, table, gone, (*_COORDINATES, str(table.partition_by)), lock)
+    return _delete_matching(lake, table, gone, lock)
 
 
 def _delete_orphans(lake: Lake, table: Table, lock: HeldLock) -> int:
@@ -171,20 +238,20 @@ def _delete_orphans(lake: Lake, table: Table, lock: HeldLock) -> int:
         gone = connection.execute(f"""
             SELECT event_date, event_id FROM ({select_table(connection, lake, table)})
             ANTI JOIN ({events}) USING (event_date, event_id)""").to_arrow_table()
-    return _delete_matching(lake, table, gone, ("event_date", "event_id"), lock)
+    return _delete_matching(lake, table, gone, lock)
 
 
-def _delete_matching(lake: Lake, table: Table, rows: pa.Table, on: Sequence[str], lock: HeldLock) -> int:
+def _delete_matching(lake: Lake, table: Table, rows: pa.Table, lock: HeldLock) -> int:
     if not rows.num_rows or not table_exists(lake, table):
         return 0
     lock.check()
     with delta_errors(lake):
-        return int(_merge(lake, table, rows, on).when_matched_delete().execute()["num_target_rows_deleted"])
+        merged = _merge(lake, table, rows, rows.column_names).when_matched_delete().execute()
+        return int(merged["num_target_rows_deleted"])
 
 
 def _merge(lake: Lake, table: Table, rows: pa.Table, on: Sequence[str]) -> TableMerger:
-    names = dict.fromkeys((*on, *(_COORDINATES if set(_COORDINATES) <= set(rows.column_names) else ())))
-    predicate = " AND ".join(f'mine."{name}" = gone."{name}"' for name in names)
+    predicate = " AND ".join(f'mine."{name}" = gone."{name}"' for name in on)
     return open_table(lake, table).merge(rows, predicate, source_alias="gone", target_alias="mine")
 
 

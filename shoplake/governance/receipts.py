@@ -17,35 +17,42 @@ from shoplake.settings import Settings
 def make_receipt(user: str, facts: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Give a receipt: what was done, with a digest of whose data it was, signed with a key of the lake's master key.
 
-    The digest is SHA-256 over a nonce and the user's id: who knows the id can check it, and the receipt does not tell.
+    The digest is SHA-256 over a nonce and the user's id: who knows the id can check it; who can guess ids, too.
     """
     nonce = secrets.token_hex(16)
     stated = {"user_nonce": nonce, "user_digest": _digest(nonce, user), "made_at": datetime.now(UTC).isoformat(),
               **facts}
-    key = Ed25519PrivateKey.from_private_bytes(purpose_key(settings, "receipts"))
-    return {"receipt": stated, "public_key": key.public_key().public_bytes_raw().hex(),
-            "signature": key.sign(_canonical(stated)).hex()}
+    return {"receipt": stated, "public_key": public_key_of(settings),
+            "signature": _private_key(settings).sign(_canonical(stated)).hex()}
 
 
-def check_receipt(signed: Mapping[str, Any], user: str | None = None, public_key: str | None = None) -> str | None:
+def public_key_of(settings: Settings) -> str:
+    """Give the lake's public key for receipts, in hexadecimal digits."""
+    return _private_key(settings).public_key().public_bytes_raw().hex()
+
+
+def check_receipt(signed: Mapping[str, Any], public_key: str, user: str) -> str | None:
     """Say what is wrong with a receipt; None if nothing.
 
     Args:
+        public_key: with which it must be signed; the one that stands in it could be anybody's.
         user: whose it must be.
-        public_key: with which it must be signed (default: the one that stands in it).
     """
     try:
         stated = signed["receipt"]
-        named = str(signed["public_key"])
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key or named)).verify(
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(
             bytes.fromhex(signed["signature"]), _canonical(stated))
-        if user is not None and stated["user_digest"] != _digest(str(stated["user_nonce"]), user):
+        if stated["user_digest"] != _digest(str(stated["user_nonce"]), user):
             return "it is of another user"
     except InvalidSignature:
         return "its signature is not of this key, or it was changed"
     except (KeyError, TypeError, ValueError) as error:
         return f"it is no receipt: {type(error).__name__}"
     return None
+
+
+def _private_key(settings: Settings) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(purpose_key(settings, "receipts"))
 
 
 def _digest(nonce: str, user: str) -> str:

@@ -6,22 +6,26 @@ it was: what comes in of that person later is not kept either.
 """
 
 import hmac
+import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from shoplake.contract.events import MAX_TEXT_LENGTH
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import BUCKETS, Lake
 from shoplake.lake.key_files import SCHEMA, KeyFiles
 from shoplake.lake.keys import KEY_BYTES, purpose_key
-from shoplake.lake.locks import hold_lock
+from shoplake.lake.locks import HeldLock, hold_lock
 from shoplake.private_files import key_folder
 from shoplake.settings import Settings
 
@@ -30,7 +34,9 @@ WRAPPING = "data keys"  # the purpose of the key that encrypts data keys
 PSEUDONYM_LENGTH = 32  # hexadecimal digits, the first 128 bits of the HMAC
 _NONCE_BYTES = 12
 _ID_BYTES = 8
-_MANY_FILES = 64
+_MANY_FILES, _SMALL_FILE = 64, 10_000  # keys in a file that is rewritten with others
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+KEY, VALUE, HEADER = "key", "value", "header"  # the parts of a row that are encrypted, each bound to its name
 # No user's id begins like this: a record whose texts have a control character has its day's key.
 DAY = "\x00day "
 THE_OWNER = b""  # in place of a record's key that is its user's id
@@ -79,6 +85,7 @@ class DataKeys:
         self._tables: dict[str, pa.Table] = {}  # by the name of their file
         self._by_subject: dict[bytes, str] = {}
         self._by_id: dict[str, tuple[bytes | None, bytes | None]] = {}  # wrapped key, sealed owner
+        self._roots: dict[str, bytes] = {}
 
     def pseudonym(self, user: str) -> str:
         """Give what stands for a user from silver on: the first 128 bits of a HMAC-SHA256, in hexadecimal digits."""
@@ -96,10 +103,10 @@ class DataKeys:
         """
         found = {owner: self._subject(owner) for owner in owners}
         self._refresh()
-        if missing := {owner: subject for owner, subject in found.items() if subject not in self._by_subject}:
-            with hold_lock(self._files.lake, LOCK, self._lock_timeout):
-                self._refresh()
-                self._add({owner: subject for owner, subject in missing.items() if subject not in self._by_subject})
+        if any(subject not in self._by_subject for subject in found.values()):
+            with self._locked() as lock:
+                missing = {owner: subject for owner, subject in found.items() if subject not in self._by_subject}
+                self._write_new([self._make_row(owner, subject) for owner, subject in missing.items()], lock)
         return {owner: self._read(self._by_subject[subject]) for owner, subject in found.items()}
 
     def find(self, data_key_ids: Iterable[str]) -> dict[str, DataKey]:
@@ -119,11 +126,6 @@ class DataKeys:
         return {name: decrypt(data_key.key, sealed, name.encode()).decode() for name, data_key in keys.items()
                 if data_key.key is not None and (sealed := self._by_id[name][1]) is not None}
 
-    def live_ids(self) -> list[str]:
-        """Give the ids of all keys of owners that are not destroyed."""
-        self._refresh()
-        return [name for name, (wrapped, sealed) in self._by_id.items() if wrapped is not None and sealed is not None]
-
     def destroyed_ids(self) -> list[str]:
         """Give the ids of the keys that were destroyed."""
         self._refresh()
@@ -132,17 +134,18 @@ class DataKeys:
     def destroy(self, owner: str) -> str:
         """Destroy an owner's key for good, also where there is none yet; give its id. Again, it changes nothing."""
         subject = self._subject(owner)
-        with hold_lock(self._files.lake, LOCK, self._lock_timeout):
-            self._refresh()
+        with self._locked() as lock:
+            self._files.delete_leftovers()
             name = self._by_subject.get(subject, _new_id(owner))
             gone = {"data_key_id": name, "subject": subject, "wrapped_key": None, "sealed_owner": None}
             if name not in self._by_id:
-                self._files.write(_rows([gone]))
+                self._replace([], [_rows([gone])], lock)
             # A killed run may have left the file that it had replaced.
             for file, rows in list(self._tables.items()):
-                if any(row["data_key_id"] == name and row != gone for row in rows.to_pylist()):
-                    self._files.write(_rows([gone if row["data_key_id"] == name else row for row in rows.to_pylist()]))
-                    self._files.delete(file)
+                mine = rows.filter(pc.equal(rows["data_key_id"], name))
+                if mine.num_rows and mine.to_pylist() != [gone]:
+                    others = rows.filter(pc.not_equal(rows["data_key_id"], name))
+                    self._replace([file], [others, _rows([gone])], lock)
             self._refresh()
         return name
 
@@ -154,11 +157,10 @@ class DataKeys:
         Returns:
             How many keys there are.
         """
-        with hold_lock(self._files.lake, LOCK, self._lock_timeout):
-            self._refresh()
+        with self._locked() as lock:
+            self._files.delete_leftovers()
             for file, rows in list(self._tables.items()):
-                self._files.write(_rows([self._rewrap_row(row, wrapping_key) for row in rows.to_pylist()]))
-                self._files.delete(file)
+                self._replace([file], [_rows([self._rewrap_row(row, wrapping_key) for row in rows.to_pylist()])], lock)
             self._wrapping_key = wrapping_key
             self._refresh()
         return sum(wrapped is not None for wrapped, _ in self._by_id.values())
@@ -177,17 +179,17 @@ class DataKeys:
         return hmac.digest(self._root(_SUBJECTS), owner.encode(), sha256)
 
     def _root(self, name: str) -> bytes:
-        if name not in self._by_id:
+        """Give a key of the whole lake; the first time it is made."""
+        if name not in self._roots:
             self._refresh()
-        if name not in self._by_id:
-            with hold_lock(self._files.lake, LOCK, self._lock_timeout):
-                self._refresh()
-                if name not in self._by_id:
-                    self._write_new([{
-                        "data_key_id": name, "subject": name.encode(), "sealed_owner": None,
-                        "wrapped_key": encrypt(self._wrapping_key, secrets.token_bytes(KEY_BYTES), name.encode())}])
-        wrapped = self._by_id[name][0]
-        return self._unwrap(name, wrapped or b"")
+            if name not in self._by_id:
+                with self._locked() as lock:
+                    if name not in self._by_id:
+                        wrapped = encrypt(self._wrapping_key, secrets.token_bytes(KEY_BYTES), name.encode())
+                        self._write_new([{"data_key_id": name, "subject": name.encode(), "sealed_owner": None,
+                                          "wrapped_key": wrapped}], lock)
+            self._roots[name] = self._unwrap(name, self._by_id[name][0] or b"")
+        return self._roots[name]
 
     def _read(self, name: str) -> DataKey:
         if name not in self._by_id:
@@ -201,25 +203,41 @@ class DataKeys:
             return decrypt(self._wrapping_key, wrapped, name.encode())
         except (InvalidTag, ValueError) as error:
             raise ConfigError(f"the data keys in {self._files.place} were not encrypted with this master key. Put back "
-                              "the one that they belong to") from error
+                              "the one that they belong to; a rotation that was killed is ended by: python "
+                              "utils/rotate_keys.py") from error
 
-    def _add(self, owners: Mapping[str, bytes]) -> None:
-        rows = []
-        for owner, subject in owners.items():
-            name, key = _new_id(owner), secrets.token_bytes(KEY_BYTES)
-            rows.append({"data_key_id": name, "subject": subject,
-                         "wrapped_key": encrypt(self._wrapping_key, key, name.encode()),
-                         "sealed_owner": encrypt(key, owner.encode(), name.encode())})
-        if rows:
-            self._write_new(rows)
+    def _make_row(self, owner: str, subject: bytes) -> dict[str, object]:
+        name, key = _new_id(owner), secrets.token_bytes(KEY_BYTES)
+        return {"data_key_id": name, "subject": subject,
+                "wrapped_key": encrypt(self._wrapping_key, key, name.encode()),
+                "sealed_owner": encrypt(key, owner.encode(), name.encode())}
 
-    def _write_new(self, rows: Sequence[Mapping[str, object]]) -> None:
+    @contextmanager
+    def _locked(self) -> Iterator[HeldLock]:
+        """Keep all other writers of these files out, and know what they have written."""
+        with hold_lock(self._files.lock_place, LOCK, self._lock_timeout) as lock:
+            self._refresh()
+            yield lock
+
+    def _write_new(self, rows: Sequence[Mapping[str, object]], lock: HeldLock) -> None:
         """Add rows; many small files become one first."""
-        old = [] if len(self._tables) < _MANY_FILES else list(self._tables)
-        self._files.write(pa.concat_tables([_rows(rows), *(self._tables[file] for file in old)]))
-        for file in old:
-            self._files.delete(file)
+        if not rows:
+            return
+        for name, (wrapped, _) in self._by_id.items():
+            if wrapped is not None:
+                self._unwrap(name, wrapped)  # a master key that was changed meanwhile must not be used any more
+                break
+        small = [file for file, one in self._tables.items() if one.num_rows < _SMALL_FILE]
+        old = small if len(small) >= _MANY_FILES else []
+        self._replace(old, [_rows(rows), *(self._tables[file] for file in old)], lock)
         self._refresh()
+
+    def _replace(self, old: Iterable[str], tables: Sequence[pa.Table], lock: HeldLock) -> None:
+        lock.check()
+        self._files.write(pa.concat_tables(tables))
+        for file in old:
+            lock.check()
+            self._files.delete(file)
 
     def _refresh(self) -> None:
         while (names := self._files.names()) != self._tables.keys():
@@ -257,34 +275,61 @@ def _open(place: str, lake: Lake, wrapping_key: bytes, lock_timeout: float) -> D
     return DataKeys(KeyFiles(place, lake), wrapping_key, lock_timeout)
 
 
-def unseal_payload(
-    data_keys: DataKeys | None, data_key_id: str | None, key: bytes | None, value: bytes | None, bound_to: bytes,
-) -> tuple[bytes | None, bytes | None]:
-    """Give the key and the value of a row as they came.
+class Opener:
+    """Opens rows that are encrypted with some keys; see open_rows."""
+
+    def __init__(self, keys: Mapping[str, DataKey], owners: Mapping[str, str]) -> None:
+        """Keep the keys, by their ids, and whose they are."""
+        self._keys = keys
+        self._owners = owners
+
+    def is_erased(self, data_key_id: str | None) -> bool:
+        """Tell whether what has this key cannot be opened any more."""
+        return data_key_id == OUTSIDE or (data_key_id is not None and self._keys[data_key_id].key is None)
+
+    def open(self, data_key_id: str | None, sealed: bytes | None, place: str, part: str) -> bytes | None:
+        """Give a part of a row as it came.
+
+        Args:
+            data_key_id: the row's; None where it is in the clear.
+            place: the row's coordinates, `origin/partition/offset`.
+            part: key, value or header.
+
+        Raises:
+            ConfigError: the key was destroyed, or the row is not what was encrypted.
+        """
+        if data_key_id is None or sealed is None:
+            return sealed
+        if self.is_erased(data_key_id):
+            raise ConfigError(f"the row {place} is of a user who was erased, and was left by a run that broke off. Run "
+                              "utils/erase_user.py with that user again")
+        if part == KEY and sealed == THE_OWNER:
+            return self._owners[data_key_id].encode()
+        try:
+            return decrypt(self._keys[data_key_id].key or b"", sealed, f"{place}/{part}".encode())
+        except InvalidTag as error:
+            raise ConfigError(f"the {part} of the row {place} is not what was encrypted there: somebody has changed "
+                              "it, or has put it there from another row") from error
+
+
+def open_rows(data_keys: DataKeys | None, data_key_ids: Iterable[str | None]) -> Opener:
+    """Give what opens rows with these keys.
 
     Args:
-        data_key_id: the row's; None where its payload is in the clear.
-        bound_to: the row's coordinates.
+        data_keys: the lake's; None where it has none.
 
     Raises:
-        ConfigError: the data key was destroyed or is not here, or the row is not what was encrypted.
+        ConfigError: a key is not here.
     """
-    if data_key_id is None:
-        return key, value
-    if data_keys is None:
+    names = {name for name in data_key_ids if name not in (None, OUTSIDE)}
+    if names and data_keys is None:
         raise ConfigError(OFF)
-    data_key = data_keys.find([data_key_id])[data_key_id]
-    if data_key.key is None:
-        raise ConfigError(f"the row {bound_to.decode()} is of a user who was erased, and was left by a run that broke "
-                          "off. Run utils/erase_user.py with that user again")
-    try:
-        clear = None if value is None else decrypt(data_key.key, value, bound_to)
-        if key == THE_OWNER:
-            return data_keys.owners([data_key_id])[data_key_id].encode(), clear
-        return None if key is None else decrypt(data_key.key, key, bound_to), clear
-    except InvalidTag as error:
-        raise ConfigError(f"the row {bound_to.decode()} is not what was encrypted under its coordinates: somebody "
-                          "has changed it. Look with: python utils/reconcile.py") from error
+    return Opener(data_keys.find(names), data_keys.owners(names)) if data_keys else Opener({}, {})
+
+
+def is_user_id(text: str) -> bool:
+    """Tell whether a text can be a user's id: as `shoplake.streaming.seal` takes one."""
+    return 1 <= len(text) <= MAX_TEXT_LENGTH and _CONTROL.search(text) is None
 
 
 def day_owner(day: str) -> str:

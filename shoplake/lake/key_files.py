@@ -4,7 +4,7 @@ They lie outside of the lake, so that a copy of the lake, however old, never hol
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -61,7 +61,7 @@ class KeyFiles:
             return None
         except pa.ArrowException as error:
             raise StorageError(f"the file of data keys {address} cannot be read: {type(error).__name__}. Put it back "
-                               "from the newest copy of the keys") from error
+                               "from the newest copy of the keys, then erase again whoever was erased since") from error
 
     def write(self, rows: pa.Table) -> str:
         """Write a new file, durable when this returns; give its name."""
@@ -82,6 +82,17 @@ class KeyFiles:
             Path(address).unlink(missing_ok=True)
         elif stored := find_object(self.lake, address):
             delete_object(self.lake, address, stored.generation)
+
+    def delete_leftovers(self) -> None:
+        """Delete what a killed writer left half-way; a key that is destroyed may be in it."""
+        if self._is_local:
+            for file in Path(self.place).glob(f".*{_SUFFIX}.*"):
+                file.unlink(missing_ok=True)
+
+    @property
+    def lock_place(self) -> Lake:
+        """Where the lock of these files lies: with them, for several lakes may have the same."""
+        return replace(self.lake, root=self.place)
 
     @property
     def _is_local(self) -> bool:

@@ -20,6 +20,7 @@ from shoplake.lake.addresses import Lake
 from shoplake.processes import own_command
 
 INGEST = "ingest"  # bronze, silver, windows and ledger together
+LANDING = "landing"  # held while files that have arrived are taken in
 STREAM = "checkpoint-events"  # held for the life of the stream's driver
 
 

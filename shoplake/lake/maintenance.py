@@ -5,6 +5,7 @@ Compaction rewrites files and changes no row; the transaction ids in a table's l
 afterwards is still skipped.
 """
 
+import json
 import math
 import os
 import time
@@ -25,7 +26,7 @@ from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import confirm_commit, delta_errors, open_table, table_exists
 from shoplake.lake.buckets import delete_object, list_objects
-from shoplake.lake.changes import built_ledger_version
+from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.partitions import TableFile, list_files
 
@@ -118,10 +119,13 @@ def purge_history(lake: Lake, table: Table, lock: HeldLock) -> None:
     lock.check()
     if lake.is_local:
         _refuse_links(Path(lake.table(table)))
+    built = built_ledger_version(lake, table)
+    # What the table has read stands in the log that goes: without it the next build would build every day.
+    properties = None if built is None else CommitProperties({"userMetadata": json.dumps({LEDGER_VERSION: built})})
     with delta_errors(lake):
         delta = open_table(lake, table)
-        # It writes two versions: what the last one says of a deletion is not the newest any more.
-        delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+        # Where rows went it deletes files, and writes versions of its own: the newest one tells of no deletion.
+        delta.vacuum(0, dry_run=False, enforce_retention_duration=False, full=True, commit_properties=properties)
         delta = open_table(lake, table)
         delta.create_checkpoint()
         delete_log_before(lake, table, delta.version())

@@ -3,7 +3,7 @@
 from shoplake.contract.tables import SILVER_EVENTS
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import delta_errors, open_table
+from shoplake.lake.arrow import delta_errors, open_table, table_exists
 from shoplake.lake.data_keys import DataKeys
 from shoplake.lake.locks import HeldLock
 from shoplake.lake.partitions import read_state
@@ -12,28 +12,42 @@ _PROPERTY = "shoplake.pseudonyms"
 _RAW = "none"
 
 
-def check_pseudonyms(lake: Lake, data_keys: DataKeys | None, lock: HeldLock) -> None:
-    """Refuse rows with other pseudonyms than those in silver.events; the first ones decide.
+def check_pseudonyms(lake: Lake, data_keys: DataKeys | None) -> bool:
+    """Refuse a lake whose silver.events has other pseudonyms than these; tell whether it has said yet which it has.
 
     Args:
         data_keys: None where users stay as they are.
-        lock: the lake's `ingest`, which the caller holds.
 
     Raises:
         ConfigError: says what the lake has, and how to go on.
     """
-    wanted = _RAW if data_keys is None else data_keys.check()
+    if not table_exists(lake, SILVER_EVENTS):
+        return False
     with delta_errors(lake):
-        delta = open_table(lake, SILVER_EVENTS)
-        found = delta.metadata().configuration.get(_PROPERTY)
+        found = open_table(lake, SILVER_EVENTS).metadata().configuration.get(_PROPERTY)
     if found is None and data_keys is not None and _has_rows(lake):
         found = _RAW  # an older version made them
-    if found is None:
+    wanted = _fingerprint(data_keys)
+    if found not in (None, wanted):
+        raise ConfigError(_explain(lake, found, wanted))
+    return found is not None
+
+
+def settle_pseudonyms(lake: Lake, data_keys: DataKeys | None, lock: HeldLock) -> None:
+    """Check, and have the first rows of a lake decide what it has for its whole life.
+
+    Args:
+        lock: the lake's `ingest`, which the caller holds.
+    """
+    if not check_pseudonyms(lake, data_keys):
         lock.check()
         with delta_errors(lake):
-            delta.alter.set_table_properties({_PROPERTY: wanted}, raise_if_not_exists=False)
-    elif found != wanted:
-        raise ConfigError(_explain(lake, found, wanted))
+            open_table(lake, SILVER_EVENTS).alter.set_table_properties(
+                {_PROPERTY: _fingerprint(data_keys)}, raise_if_not_exists=False)
+
+
+def _fingerprint(data_keys: DataKeys | None) -> str:
+    return _RAW if data_keys is None else data_keys.check()
 
 
 def _has_rows(lake: Lake) -> bool:

@@ -178,7 +178,7 @@ def find_losses(lake: Lake, table: Table) -> str | None:
             found = connection.execute(f"""
                 SELECT query_id, batch_id, {column}, row_count FROM ledger LEFT JOIN (
                   SELECT query_id, batch_id, count(*) AS row_count FROM (
-                    SELECT query_id, batch_id FROM mine
+                    SELECT query_id, batch_id FROM mine{" WHERE place = 'erased'" if table is SILVER_ERASED else ""}
                     UNION ALL SELECT query_id, batch_id FROM erased WHERE place = '{place}'
                   ) GROUP BY ALL
                 ) USING (query_id, batch_id) WHERE {column} > coalesce(row_count, 0) ORDER BY ALL LIMIT 1

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from shoplake.contract.tables import BRONZE_EVENTS, SILVER_QUARANTINE
 from shoplake.lake.addresses import Lake
-from shoplake.lake.data_keys import DataKeys, unseal_payload
+from shoplake.lake.data_keys import HEADER, KEY, VALUE, DataKeys, open_rows
 from shoplake.lake.sql import connect_duckdb, select_table
 
 REPLAY_OF = "replay_of"
@@ -80,10 +80,13 @@ class Quarantine:
               data_key_id
             FROM ({self._quarantine}) SEMI JOIN chosen USING (origin, "partition", "offset") ORDER BY {_ORDER}""")
         while rows := answer.fetchmany(_FETCH_ROWS):
-            for sealed_key, sealed_value, headers, mark, timestamp_ms, data_key_id in rows:
-                key, value = unseal_payload(self._data_keys, data_key_id, sealed_key, sealed_value, mark)
+            opener = open_rows(self._data_keys, {row[-1] for row in rows})
+            for sealed_key, sealed_value, sealed_headers, mark, timestamp_ms, name in rows:
+                place = mark.decode()
+                key, value = opener.open(name, sealed_key, place, KEY), opener.open(name, sealed_value, place, VALUE)
+                headers = [(one["key"], opener.open(name, one["value"], place, HEADER)) for one in sealed_headers]
                 # The client takes no header without a value.
-                kept = [(header["key"], header["value"] or b"") for header in headers]
+                kept = [(header, content or b"") for header, content in headers]
                 yield QuarantinedRecord(key, value, [*kept, (REPLAY_OF, mark)], timestamp_ms)
 
 

@@ -6,6 +6,7 @@ none can be left out, doubled or put elsewhere.
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ from shoplake.sources import file_sha256
 from shoplake.sources.records import open_regular
 
 LOG = logging.getLogger("shoplake.files")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PIECE = 2**20
 _OVERHEAD = 28  # a nonce and a tag
 
@@ -66,6 +68,23 @@ def open_sealed(address: str, sha256: str, lake: Lake, data_keys: DataKeys) -> I
         clear = Path(folder) / "copy"
         _decrypt(sealed, clear, data_key.key, sha256)
         yield clear
+
+
+@contextmanager
+def open_original(address: str, lake: Lake, data_keys: DataKeys | None) -> Iterator[Path]:
+    """Give a file as `open_file` does; of one of the lake's encrypted copies, its clear bytes.
+
+    Raises:
+        SourceError: there is no such object.
+        StorageError: it is a copy that cannot be opened.
+    """
+    sha256 = address.rsplit("/", 1)[-1]
+    if data_keys is not None and _SHA256.fullmatch(sha256) and data_keys.find_owner(file_owner(sha256)):
+        with open_sealed(address, sha256, lake, data_keys) as clear:
+            yield clear
+    else:
+        with open_file(lake, address) as path:
+            yield path
 
 
 def file_owner(sha256: str) -> str:

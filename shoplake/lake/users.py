@@ -9,13 +9,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shoplake.contract.events import MAX_TEXT_LENGTH
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.users import BRONZE_USERS, USER_COUNTS, USER_FLAGS, USER_TEXTS, USERS_DIM
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, replace_rows, table_exists, text_literal
-from shoplake.lake.data_keys import DataKeys, day_owner, encrypt, unseal_payload
+from shoplake.lake.data_keys import VALUE, DataKeys, day_owner, encrypt, is_user_id, open_rows
 from shoplake.lake.locks import HeldLock, hold_lock
+from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.quality.rules import JSON_VALID
 from shoplake.quality.user_rules import USER_RULES
 from shoplake.sources import SourceRecord
@@ -39,10 +39,12 @@ def ingest_users(
         data_keys: the lake's; None leaves lines and users in the clear.
 
     Raises:
+        ConfigError: the lake's events have pseudonyms of another key, or none.
         SourceError: the file holds no line that can be read.
         LockError: another run held the lock for `lock_timeout` seconds.
     """
     kept_at = datetime.fromtimestamp(kept_at_ms / 1000, UTC)
+    check_pseudonyms(lake, data_keys)
     with hold_lock(lake, USERS_DIM.name, lock_timeout) as lock:
         if _is_in_bronze(lake, sha256):
             _replace_users(lake, source, data_keys, lock)
@@ -75,24 +77,26 @@ def _seal(
     if data_keys is None:
         return [*values], [None] * len(values)
     day = day_owner(kept_at.date().isoformat())
-    owners = [user if user and len(user) <= MAX_TEXT_LENGTH and user.isprintable() else day for user in users]
+    owners = [user if user is not None and is_user_id(user) else day for user in users]
     keys = data_keys.find_or_make(set(owners))
-    sealed = [None if (key := keys[owner].key) is None else encrypt(key, value, line_place(sha256, offset))
-              for offset, (owner, value) in enumerate(zip(owners, values, strict=True))]
+    sealed = [None if (key := keys[owner].key) is None else encrypt(
+        key, value, f"{line_place(sha256, offset)}/{VALUE}".encode())
+        for offset, (owner, value) in enumerate(zip(owners, values, strict=True))]
     return sealed, [keys[owner].data_key_id for owner in owners]
 
 
 def _unseal(lines: pa.Table, data_keys: DataKeys | None) -> list[bytes]:
     """Give the lines of bronze.users, which have a value, as they came."""
+    opener = open_rows(data_keys, set(lines["data_key_id"].to_pylist()))
     columns = (lines[name].to_pylist() for name in ("data_key_id", "value", "origin", "offset"))
-    opened = (unseal_payload(data_keys, name, None, value, line_place(origin, offset))[1]
+    opened = (opener.open(name, value, line_place(origin, offset), VALUE)
               for name, value, origin, offset in zip(*columns, strict=True))
     return [value for value in opened if value is not None]
 
 
-def line_place(origin: str, offset: int) -> bytes:
-    """Give what the ciphertext of a line is bound to."""
-    return f"{origin}/{offset}".encode()
+def line_place(origin: str, offset: int) -> str:
+    """Give the coordinates of a line, which its ciphertext is bound to."""
+    return f"{origin}/{offset}"
 
 
 def _replace_users(lake: Lake, source: str, data_keys: DataKeys | None, lock: HeldLock) -> None:

@@ -25,7 +25,7 @@ from shoplake.lake.data_keys import open_data_keys
 from shoplake.lake.delta import append_once, read_days, replace_days_once
 from shoplake.lake.ledger import find_ledger_row, ingested_until
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
-from shoplake.lake.pseudonyms import check_pseudonyms
+from shoplake.lake.pseudonyms import settle_pseudonyms
 from shoplake.quality.rules import JSON_VALID, Rule, event_rules
 from shoplake.settings import Settings
 from shoplake.streaming.deduplicate import DUPLICATE, ERASED, QUARANTINE, SILVER, assign_verdicts
@@ -80,7 +80,7 @@ def ingest_batch(records: DataFrame, batch: Batch, lake: Lake, settings: Setting
     started = time.monotonic()
     with hold_lock(lake, INGEST, settings.lake.lock_timeout) as lock:
         data_keys = open_data_keys(settings, lake)
-        check_pseudonyms(lake, data_keys, lock)
+        settle_pseudonyms(lake, data_keys, lock)
         located = _with_coordinates(records, batch)
         rates = pin_rates(batch.query_id, batch.batch_id, lake, settings)
         judged = judge_events(parse_records(located, settings.shop, rates), rules).persist()

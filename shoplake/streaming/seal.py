@@ -3,13 +3,16 @@
 Spark does the work on the records; Python makes and looks up the keys of the users that a batch has.
 """
 
+from collections.abc import Callable
+
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.events import MAX_TEXT_LENGTH
 from shoplake.errors import ConfigError
-from shoplake.lake.data_keys import DAY, OFF, OUTSIDE, THE_OWNER, DataKeys
+from shoplake.lake.data_keys import DAY, HEADER, KEY, OFF, OUTSIDE, THE_OWNER, VALUE, DataKeys
+from shoplake.lake.replay import REPLAY_OF
 
 IS_ERASED = "is_erased"
 _KEYS = pa.schema([("owner", pa.string()), ("data_key_id", pa.string()), ("data_key", pa.binary()),
@@ -17,7 +20,7 @@ _KEYS = pa.schema([("owner", pa.string()), ("data_key_id", pa.string()), ("data_
 
 
 def seal(judged: DataFrame, data_keys: DataKeys | None) -> DataFrame:
-    """Encrypt `key` and `value`, and make `user_id` the pseudonym; add `data_key_id` and `is_erased`.
+    """Encrypt `key`, `value` and headers, and make `user_id` the pseudonym; add `data_key_id` and `is_erased`.
 
     A record that tells one user for certain is encrypted with that user's data key, any other one with the key of its
     ingest date. Nothing is left of the payload where the key was destroyed.
@@ -37,10 +40,11 @@ def seal(judged: DataFrame, data_keys: DataKeys | None) -> DataFrame:
     is_the_user = F.col("key") == F.col("owner").cast("binary")
     is_erased = was_erased | F.col("data_key").isNull()
     return sealed.select(
-        *(name for name in judged.columns if name not in ("key", "value", "user_id", IS_ERASED)),
+        *(name for name in judged.columns if name not in (KEY, VALUE, "headers", "user_id", IS_ERASED)),
         # The user's id is the key of nearly all records: encrypting each would take as long as its value.
-        F.when(~is_erased, F.when(is_the_user, F.lit(THE_OWNER)).otherwise(_encrypted("key"))).alias("key"),
-        F.when(~is_erased, _encrypted("value")).alias("value"),
+        F.when(~is_erased, F.when(is_the_user, F.lit(THE_OWNER)).otherwise(_encrypted(F.col(KEY), KEY))).alias(KEY),
+        F.when(~is_erased, _encrypted(F.col(VALUE), VALUE)).alias(VALUE),
+        _change_headers(_encrypted, is_erased).alias("headers"),
         F.col("pseudonym").alias("user_id"),
         F.when(was_erased, F.lit(OUTSIDE)).otherwise(F.col("data_key_id")).alias("data_key_id"),
         is_erased.alias(IS_ERASED))
@@ -68,12 +72,13 @@ def unseal(rows: DataFrame, data_keys: DataKeys | None) -> DataFrame:
                      "owner": pa.array([owners.get(name) for name in names], pa.string())})
     joined = rows.join(F.broadcast(rows.sparkSession.createDataFrame(keys)), "data_key_id", "left")
     is_clear = F.col("data_key_id").isNull()
-    is_the_user = F.length("key") == 0
-    key = F.when(is_clear, F.col("key")).when(is_the_user, F.col("owner").cast("binary")).otherwise(_decrypted("key"))
+    is_erased = ~is_clear & F.col("data_key").isNull()
+    key = F.when(F.col(KEY) == F.lit(THE_OWNER), F.col("owner").cast("binary")).otherwise(_decrypted(F.col(KEY), KEY))
+    headers = _change_headers(_decrypted, is_erased)
     return joined.select(
-        "partition", "offset", key.alias("key"),
-        F.when(is_clear, F.col("value")).otherwise(_decrypted("value")).alias("value"), "headers", "timestamp",
-        (~is_clear & F.col("data_key").isNull()).alias(IS_ERASED))
+        "partition", "offset", F.when(is_clear, F.col(KEY)).otherwise(key).alias(KEY),
+        F.when(is_clear, F.col(VALUE)).otherwise(_decrypted(F.col(VALUE), VALUE)).alias(VALUE),
+        F.when(is_clear, F.col("headers")).otherwise(headers).alias("headers"), "timestamp", is_erased.alias(IS_ERASED))
 
 
 def _tells_one_user() -> Column:
@@ -91,14 +96,28 @@ def _make_keys(owners: list[str], data_keys: DataKeys) -> pa.Table:
     }, schema=_KEYS)
 
 
-def _encrypted(name: str) -> Column:
-    return F.aes_encrypt(F.col(name), F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), F.lit(b""), _place())
+def _change_headers(change: Callable[[Column, str], Column], is_erased: Column) -> Column:
+    """Give the headers with other values; whose row is erased keeps only what tells that it is a copy."""
+    def is_mark(header: Column) -> Column:
+        return header["key"] == REPLAY_OF
+
+    def changed(header: Column) -> Column:
+        value = F.when(is_mark(header), header["value"]).otherwise(change(header["value"], HEADER))
+        return F.struct(header["key"].alias("key"), value.alias("value"))
+
+    headers = F.col("headers")
+    return F.when(F.size(headers) <= 0, headers).when(is_erased, F.filter(headers, is_mark)).otherwise(
+        F.transform(headers, changed))
 
 
-def _decrypted(name: str) -> Column:
-    return F.aes_decrypt(F.col(name), F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), _place())
+def _encrypted(content: Column, part: str) -> Column:
+    return F.aes_encrypt(content, F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), F.lit(b""), _place(part))
 
 
-def _place() -> Column:
-    """What the ciphertext is bound to, so that nobody can put it in the place of another record's."""
-    return F.concat_ws("/", "origin", "partition", "offset").cast("binary")
+def _decrypted(sealed: Column, part: str) -> Column:
+    return F.aes_decrypt(sealed, F.col("data_key"), F.lit("GCM"), F.lit("DEFAULT"), _place(part))
+
+
+def _place(part: str) -> Column:
+    """What the ciphertext is bound to, so that nobody can put it in the place of another one."""
+    return F.concat_ws("/", "origin", "partition", "offset", F.lit(part)).cast("binary")

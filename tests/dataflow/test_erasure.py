@@ -94,9 +94,10 @@ def test_one_user_of_a_thousand_is_forgotten(
                         for number in range(60)])
     shells.ok("spark/batch_processing.py", "--historical-csv", str(file), "--source", "events")
     shells.ok("spark/batch_processing.py", "--historical-csv", str(users), "--source", "c2c_users")
-    landed = data_dir / "landing" / "done" / "shop.csv"
-    landed.parent.mkdir(parents=True, exist_ok=True)
-    landed.write_text(f"someone,{user},something\n")
+    landed = [data_dir / "landing" / place for place in ("done/shop.csv", "rejected/shop.csv", "events/shop.csv")]
+    for place in landed:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(f"someone,{user},something\n")
     before = snapshot(shells)
     shutil.copytree(data_dir / "lake", tmp_path / "backup")
 
@@ -117,8 +118,11 @@ def test_one_user_of_a_thousand_is_forgotten(
     receipt = tmp_path / "receipt.json"
     shells.ok("utils/erase_user.py", "--user", user, "--yes", "--receipt", str(receipt))
 
-    assert find_words(data_dir, words) == {}
-    assert not landed.exists()
+    # What was not taken in lies nowhere else: it is told, and left to the operator.
+    assert find_words(data_dir, words).keys() == {str(place) for place in landed[1:]}
+    assert json.loads(receipt.read_text())["receipt"]["left_files"] == sorted(map(str, landed[1:]), reverse=False)
+    for place in landed[1:]:
+        place.unlink()
     shells.ok("utils/reconcile.py")
     after = snapshot(shells)
     at = {row[:4] for row in map(tuple, after["silver.erased"])}
@@ -138,6 +142,7 @@ def test_one_user_of_a_thousand_is_forgotten(
     capsys.readouterr()
     shells.ok("utils/erase_user.py", "--user", user, "--check", str(receipt))
     assert shells.run("utils/erase_user.py", "--user", "user-other", "--check", str(receipt)) != 0
+    assert shells.run("utils/erase_user.py", "--user", user, "--check", str(receipt), "--public-key", "ab" * 32) != 0
     capsys.readouterr()
     shells.ok("utils/erase_user.py", "--user", user, "--yes", "--json")
     again = json.loads(capsys.readouterr().out)["receipt"]

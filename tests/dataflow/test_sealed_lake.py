@@ -76,7 +76,9 @@ def to_records(spark: "SparkSession", first_offset: int = 0) -> "DataFrame":
         "partition": pa.array([0] * count, pa.int32()),
         "offset": pa.array(range(first_offset, first_offset + count), pa.int64()),
         "key": pa.array([record[0] for record in RECORDS], pa.binary()),
-        "value": pa.array([record[1] for record in RECORDS], pa.binary()), "headers": pa.nulls(count, headers),
+        "value": pa.array([record[1] for record in RECORDS], pa.binary()), 
+        "headers": pa.array([[("trace", owner.encode()), ("replay_of", b"o/0/1")] if owner else None
+                             for *_, owner in RECORDS], headers),
         "timestamp": pa.array([datetime(2026, 1, 2, 4, tzinfo=UTC)] * count, pa.timestamp("us", "UTC"))}))
 
 
@@ -96,8 +98,9 @@ def test_each_record_lies_encrypted_with_its_users_key(spark: "SparkSession", la
         row = found[offset]
         name = row["data_key_id"]
         assert keys.owners([name])[name] == (owner or "\x00day 2026-01-02")
-        cipher, place = AESGCM(keys.find([name])[name].key or b""), f"origin/0/{offset}".encode()
-        for sealed, clear in ((row["key"], key), (row["value"], value)):
+        cipher = AESGCM(keys.find([name])[name].key or b"")
+        for part, sealed, clear in (("key", row["key"], key), ("value", row["value"], value)):
+            place = f"origin/0/{offset}/{part}".encode()
             if clear is None:
                 assert sealed is None
             elif sealed != b"" or clear is value:
@@ -133,10 +136,17 @@ def test_the_payloads_come_back_as_they_came_and_erased_ones_do_not(
 
     def opened() -> dict[int, tuple[Any, Any, bool]]:
         rows = unseal(read_days(spark, lake, BRONZE_EVENTS, [DAY]), keys).toArrow().to_pylist()
+        headers = {row["offset"]: row["headers"] and [tuple(one.values()) for one in row["headers"]] for row in rows}
+        for offset, (*_, owner) in enumerate(RECORDS):
+            erased = owner in gone
+            assert headers[offset] == (None if owner is None else [("replay_of", b"o/0/1")] if erased else [
+                ("trace", owner.encode()), ("replay_of", b"o/0/1")])
         return {row["offset"]: (row["key"], row["value"], row["is_erased"]) for row in rows}
 
+    gone: set[str | None] = set()
     assert opened() == {offset: (record[0], record[1], False) for offset, record in enumerate(RECORDS)}
     keys.destroy("bob")
+    gone.add("bob")
     assert opened() == {offset: (None, None, True) if record[3] == "bob" else (record[0], record[1], False)
                         for offset, record in enumerate(RECORDS)}
     with pytest.raises(ConfigError, match="pseudonyms is off"):

@@ -15,7 +15,7 @@ from shoplake.contract import tables
 from shoplake.contract.tables import Table
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, table_exists
-from shoplake.lake.data_keys import DAY, DataKeys, open_data_keys, unseal_payload
+from shoplake.lake.data_keys import DAY, KEY, OUTSIDE, VALUE, DataKeys, open_data_keys, open_rows
 from shoplake.lake.ledger import count_rows
 from shoplake.lake.locks import INGEST, hold_lock
 from shoplake.lake.reconcile import reconcile
@@ -85,7 +85,9 @@ def told_users(lake: Lake) -> dict[str, str]:
     data_keys = keys_of(lake)
     if data_keys is None:
         return {}
-    owners = data_keys.owners(data_keys.live_ids()).values()
+    ids = {name for table in (tables.BRONZE_EVENTS, tables.BRONZE_USERS) if table_exists(lake, table)
+           for name in read_table(lake, table, ["data_key_id"])["data_key_id"].to_pylist()}
+    owners = data_keys.owners(ids - {None, OUTSIDE}).values()
     return {data_keys.pseudonym(owner): owner for owner in owners if not owner.startswith(DAY)}
 
 
@@ -94,9 +96,11 @@ def payloads_of(lake: Lake, table: Table, columns: Sequence[str]) -> list[dict[s
     data_keys = keys_of(lake)
     rows: list[dict[str, Any]] = read_table(
         lake, table, [*{*columns, *COORDINATES, "key", "value", "data_key_id"}]).to_pylist()
+    opener = open_rows(data_keys, {row["data_key_id"] for row in rows})
     for row in rows:
-        place = "/".join(str(row[name]) for name in COORDINATES).encode()
-        row["key"], row["value"] = unseal_payload(data_keys, row["data_key_id"], row["key"], row["value"], place)
+        place = "/".join(str(row[name]) for name in COORDINATES)
+        for part in (KEY, VALUE):
+            row[part] = opener.open(row["data_key_id"], row[part], place, part)
     return rows
 
 
