@@ -153,7 +153,7 @@ def next_run(table: "Table") -> str | None:
         return "spark-submit spark/streaming_pipeline.py --drain, or the historical file's"
     if write_lock(table) == USERS_DIM.name:
         return ("spark-submit spark/batch_processing.py --source c2c_users --historical-csv FILE, with the newest file "
-                "under bronze/files/c2c_users/")
+                "under bronze/files/c2c_users/, which may be an encrypted copy")
     return f"spark-submit {table.writer}" if table.writer == "spark/batch_processing.py" else None
 
 
