@@ -8,7 +8,7 @@ import ctypes
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +17,7 @@ from shoplake.errors import QueryRefusedError, ShoplakeError
 LOG = logging.getLogger("shoplake.warehouse")
 MAX_CHARACTERS = 20_000  # the longest query of sql/ has a fifth of them
 READ_SECONDS = 10.0  # a query of sql/ takes less than one
+_AGAIN_SECONDS = 0.5
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,20 +69,27 @@ def bounded(read: Callable[P, T]) -> Callable[P, T]:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise _TooLongError inside the block when its time is over, in whatever thread it runs."""
-    thread, lock, is_over = threading.get_ident(), threading.Lock(), False
+    """Raise _TooLongError inside the block when its time is over, in whatever thread it runs.
+
+    More than once: where it hits a finalizer, the interpreter only prints it, and the block goes on.
+    """
+    thread, lock, is_over = ctypes.c_ulong(threading.get_ident()), threading.Lock(), threading.Event()
+    raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
     def stop() -> None:
-        with lock:
-            if not is_over:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TooLongError))
+        wait = seconds
+        while not is_over.wait(wait):
+            with lock:
+                if not is_over.is_set():
+                    raise_in(thread, ctypes.py_object(_TooLongError))
+            wait = _AGAIN_SECONDS
 
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=stop, daemon=True).start()
     try:
         yield
     finally:
+        while not is_over.is_set():
+            with suppress(_TooLongError):
+                is_over.set()
         with lock:
-            is_over = True
-        timer.cancel()
+            raise_in(thread, None)  # what was to be raised a moment later
