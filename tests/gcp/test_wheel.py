@@ -57,7 +57,9 @@ def ask(folder: Path, profile: str, **variables: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("profile", ["dev", "prod"])
-def test_the_zip_alone_knows_its_settings_and_queries(wheel: Path, profile: str, data_dir: Path) -> None:
+def test_the_zip_alone_knows_its_settings_and_queries(
+    pseudonyms: None, wheel: Path, profile: str, data_dir: Path,
+) -> None:
     archive = wheel.parent / f"shoplake-{profile}.zip"
     shutil.copy(wheel, archive)
     answer = ask(archive, profile, SHOPLAKE_DATA_DIR=str(data_dir))
@@ -68,7 +70,7 @@ def test_the_zip_alone_knows_its_settings_and_queries(wheel: Path, profile: str,
 
 
 def test_an_installed_wheel_takes_the_shells_from_the_home_and_the_settings_from_itself(
-    wheel: Path, tmp_path: Path,
+    pseudonyms: None, wheel: Path, tmp_path: Path,
 ) -> None:
     site = tmp_path / "site-packages"
     with zipfile.ZipFile(wheel) as archive:

@@ -16,6 +16,7 @@ from shoplake.contract.tables import (
     LEDGER,
     PRODUCT_REVENUE_5MIN,
     SILVER_DUPLICATES,
+    SILVER_ERASED,
     SILVER_EVENTS,
     SILVER_QUARANTINE,
     Table,
@@ -29,8 +30,8 @@ Tables = dict[str, Rows]
 Write = Callable[[Tables], None]
 MAIN = runpy.run_path(str(PROJECT_ROOT / "utils" / "reconcile.py"))["main"]
 CONTRACTS = {"bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES,
-             "quarantine": SILVER_QUARANTINE, "ledger": LEDGER, "products": PRODUCT_REVENUE_5MIN,
-             "categories": CATEGORY_REVENUE_1H}
+             "quarantine": SILVER_QUARANTINE, "erased": SILVER_ERASED, "ledger": LEDGER,
+             "products": PRODUCT_REVENUE_5MIN, "categories": CATEGORY_REVENUE_1H}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPIC, FILE = "topic-id", "f" * 64
 SAMPLES = {"STRING": "x", "INT": 1, "BIGINT": 1, "DATE": NOON.date(), "TIMESTAMP": NOON, "BOOLEAN": False,
@@ -55,7 +56,8 @@ def _balanced() -> Tables:
     for origin, batch_id, ranges in (
         (TOPIC, 0, [(0, 0, 10), (1, 0, 10)]), (TOPIC, 1, [(0, 10, 20), (1, 10, 10)]), (FILE, 0, [(0, 0, 10)]),
     ):
-        counts = {"bronze_count": 0, "silver_count": 0, "duplicate_count": 0, "quarantine_count": 0}
+        counts = dict.fromkeys(
+            ("bronze_count", "silver_count", "duplicate_count", "quarantine_count", "erased_count"), 0)
         for partition, start, end in ranges:
             for offset in range(start, end):
                 at = _coordinate(origin, partition, offset, batch_id)
@@ -115,7 +117,7 @@ def test_a_balanced_lake_passes_with_exactly_the_promised_form(
     assert _run(capsys) == (0, {
         "offsets": 40, "bronze": 40, "silver": 28, "duplicates": 8,
         "quarantine": {"rows": 4, "by_reason": {"conflicting_duplicate": 3, "price_valid": 1, "quantity_positive": 1}},
-        "reused_event_ids": 0, "residuals": [], "balanced": True,
+        "erased": 0, "reused_event_ids": 0, "residuals": [], "balanced": True,
     })
 
 
@@ -245,6 +247,24 @@ def test_an_event_id_on_two_dates_is_reported_and_balances(write: Write, capsys:
     write(tables)
     code, found = _run(capsys)
     assert (code, found["reused_event_ids"]) == (0, 1)
+
+
+def test_an_erased_row_counts_where_it_was(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = _balanced()
+    gone = {name: tables[name].pop() for name in ("silver", "duplicates", "quarantine")}
+    places = {"silver": "silver", "duplicates": "duplicate", "quarantine": "quarantine"}
+    tables["erased"] = [_row(SILVER_ERASED, **{**row, "place": places[name]}) for name, row in gone.items()]
+    write(tables)
+    code, found = _run(capsys)
+    assert (code, found["erased"], found["silver"], found["residuals"]) == (0, 3, 27, [])
+    tables["erased"][0]["place"] = "quarantine"
+    write(tables)
+    code, found = _run(capsys)
+    assert code == 3
+    assert {one["check"] for one in found["residuals"]} == {"ledger_silver_count", "ledger_quarantine_count"}
+    tables["erased"].pop(0)
+    write(tables)
+    assert "bronze_row_without_verdict" in {one["check"] for one in _run(capsys)[1]["residuals"]}
 
 
 def test_it_waits_for_a_batch_under_way(
