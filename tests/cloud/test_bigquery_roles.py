@@ -244,5 +244,6 @@ def test_what_is_missing_is_told_with_the_next_command(
         open_warehouse(load_settings(), "viewer")
     monkeypatch.setenv("SHOPLAKE_GOVERNANCE__ROLE_MEMBERS", json.dumps(MEMBERS))
     monkeypatch.delenv("SHOPLAKE_GOVERNANCE__KEY")
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__KEY_SECRET", "")
     with pytest.raises(ConfigError, match="SHOPLAKE_GOVERNANCE__KEY"), open_bigquery(load_settings()) as warehouse:
         warehouse.create()

@@ -58,6 +58,7 @@ def shells(broker: str, spark: "SparkSession", data_dir: Path, monkeypatch: pyte
     topic = f"test-{uuid.uuid4().hex[:8]}"
     make_topic(broker, topic)
     monkeypatch.setenv("SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS", broker)
+    monkeypatch.setenv("SHOPLAKE_KAFKA__SECURITY_PROTOCOL", "PLAINTEXT")  # in the cloud's profiles too
     monkeypatch.setenv("SHOPLAKE_KAFKA__TOPIC", topic)
     data_dir.mkdir(parents=True)
     return Shells(Lake(str(data_dir / "lake")), topic)
