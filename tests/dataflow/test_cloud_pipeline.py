@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from c2c_files import draw_user, write_users
 
-from shoplake.contract.tables import CUSTOMER_DAILY_SALES, Table
+from shoplake.contract.tables import BRONZE_EVENTS, CUSTOMER_DAILY_SALES, Table
 from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.buckets import NEW, write_object
@@ -97,7 +97,8 @@ def erase_somebody(shells: "Shells", lake: Lake) -> None:
     keys = open_data_keys(load_settings(), lake)
     assert keys is not None
     bought = {row["user_id"] for row in read_table(lake, CUSTOMER_DAILY_SALES, ["user_id"]).to_pylist()}
-    owners = {keys.pseudonym(owner): owner for owner in keys.owners(keys.live_ids()).values()}
+    ids = set(read_table(lake, BRONZE_EVENTS, ["data_key_id"])["data_key_id"].to_pylist())
+    owners = {keys.pseudonym(owner): owner for owner in keys.owners(ids).values()}
     pseudonym = min(bought & owners.keys())
     shells.ok("utils/erase_user.py", "--user", owners[pseudonym], "--yes")
     shells.ok("utils/reconcile.py")
