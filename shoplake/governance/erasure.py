@@ -146,9 +146,10 @@ def _collect_places(
     user's id; `places`: of all that go, the user's own and `named`.
     """
     bronze = select_table(connection, lake, BRONZE_EVENTS)
+    # LIKE would be a comparison that Arrow has not, with which DuckDB reads a lake in a bucket.
     answer = connection.execute(f"""
         SELECT origin, "partition", "offset", ingest_date, data_key_id, key, value FROM ({bronze})
-        WHERE data_key_id LIKE '{DAY_KEY}%' OR (octet_length(key) > 0 AND data_key_id <> ?)""", [data_key_id])
+        WHERE left(data_key_id, 1) = '{DAY_KEY}' OR (octet_length(key) > 0 AND data_key_id <> ?)""", [data_key_id])
     found: dict[str, list[tuple[Any, ...]]] = {"named": [], "keyed": []}
     while rows := answer.fetchmany(_FETCH_ROWS):
         opener = open_rows(data_keys, {row[4] for row in rows})
