@@ -63,6 +63,9 @@ def erase(arguments: argparse.Namespace) -> int:
     from shoplake.lake.data_keys import is_user_id, open_data_keys
 
     lake = locate_lake(settings)
+    if not lake.is_local:
+        raise ConfigError(f"{lake.root} is in a bucket, and an erasure works on a local lake only: the files that it "
+                          "would write there cannot be asked for a text afterwards. Nothing was erased")
     data_keys = open_data_keys(settings, lake)
     if data_keys is None:
         raise ConfigError("governance.pseudonyms is off: rows are not told apart by a key, and nobody can be erased "
