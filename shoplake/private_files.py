@@ -10,6 +10,7 @@ import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from shoplake.errors import ConfigError
 from shoplake.settings import Settings
@@ -55,6 +56,18 @@ def write_private(file: Path, content: bytes, *, replace: bool) -> None:
             os.close(folder)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def create_private(file: Path) -> TextIO:
+    """Open a text file that is not there yet, which only its owner may read, to write it.
+
+    Raises:
+        ConfigError: it is there, or its folder is not, or nothing may be written there.
+    """
+    try:
+        return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be made: {error.strerror}; name a file that does not exist yet") from error
 
 
 def read_private(file: Path) -> str:

@@ -14,14 +14,14 @@ table in that moment fails, and is run again.
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from shoplake.errors import EXIT_OK, ConfigError, GateRefusedError, ShoplakeError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.private_files import create_private
 from shoplake.settings import PROFILES, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def erase(arguments: argparse.Namespace) -> int:
     if not is_user_id(arguments.user):
         raise ConfigError(f"--user {arguments.user!r} can be no user's id: 1 to 256 characters, without control ones")
     confirm(lake, arguments)
-    receipt_file = open_new(arguments.receipt) if arguments.receipt else None
+    receipt_file = create_private(arguments.receipt) if arguments.receipt else None
     with audited(lake, settings, "erase", "a user") as details:
         done = erase_user(lake, data_keys, arguments.user, settings.lake.lock_timeout)
         files = erase_files(lake, settings, data_keys, arguments.user)
@@ -102,14 +102,6 @@ def confirm(lake: "Lake", arguments: argparse.Namespace) -> None:
     print("Type the user's id again to erase it: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != arguments.user:
         raise ShoplakeError("nothing was erased")
-
-
-def open_new(path: Path) -> TextIO:
-    """Open a file that is not there yet, which only its owner may read."""
-    try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be made: {error.strerror}; name a file that does not exist yet") from error
 
 
 def publish(settings: Settings) -> None:

@@ -7,13 +7,13 @@ Records that do not tell their user for certain (no JSON, for example) are not i
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
 from shoplake.errors import EXIT_OK, ConfigError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
+from shoplake.private_files import create_private
 from shoplake.settings import PROFILES, load_settings
 
 
@@ -45,12 +45,7 @@ def export(flags: argparse.Namespace) -> int:
                           "python sql/run_analytics.py")
     with audited(lake, settings, "access", "a user") as details:
         found = read_user(lake, data_keys, flags.user)
-        try:
-            descriptor = os.open(flags.to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            raise ConfigError(f"{flags.to} cannot be made: {error.strerror}; name a file that does not exist "
-                              "yet") from error
-        with os.fdopen(descriptor, "w") as file:
+        with create_private(flags.to) as file:
             json.dump(found, file, indent=2, default=str, ensure_ascii=False)
             file.write("\n")
         counts = {"records": len(found["records"]), "lines": len(found["lines"]),

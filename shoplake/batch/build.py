@@ -39,9 +39,9 @@ from shoplake.contract.tables import (
     Table,
 )
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import open_table
+from shoplake.lake.arrow import days_predicate, open_table
 from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version, find_changes
-from shoplake.lake.delta import days_predicate, read_days, replace_days, shop_time_zone
+from shoplake.lake.delta import read_days, replace_days, shop_time_zone
 from shoplake.lake.locks import hold_lock
 from shoplake.lake.partitions import list_files
 

@@ -22,6 +22,7 @@ PRICE_SCALE = 4
 EXCHANGE_RATE_DIGITS, EXCHANGE_RATE_SCALE = 19, 11
 EXCHANGE_RATE_TYPE = f"DECIMAL({EXCHANGE_RATE_DIGITS},{EXCHANGE_RATE_SCALE})"
 MAX_TEXT_LENGTH = 256
+CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"  # a regular expression, of Java as of Python: no text of an event has one
 # What stands for a category, and for a brand where one is counted, that nobody told.
 UNCATEGORISED, UNBRANDED = "uncategorised", "unbranded"
 # Kafka's timestamps begin in 1970; a day later its day is 1970 in every zone.

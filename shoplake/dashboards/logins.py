@@ -58,7 +58,7 @@ class Logins:
         self._now = now
         self._file = settings.dashboard_users_path
         self._sessions: dict[bytes, _Session] = {}
-        self._failures: dict[bytes, deque[float]] = defaultdict(lambda: deque(maxlen=settings.dashboard.login_tries))
+        self._failures: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=settings.dashboard.login_tries))
         self._pepper = secrets.token_bytes(32)  # nobody can choose a name that fills another one's bucket
         self._lock, self._one_at_a_time, self._waiting = Lock(), Lock(), 0
         self.is_needed = bool(load_users(self._file)) or settings.profile != "local"
@@ -127,9 +127,8 @@ class Logins:
             raise ShoplakeError("you are not logged in, or not any more; load this page again")
         return visitor
 
-    def _bucket(self, name: str) -> bytes:
-        number = int.from_bytes(hmac.digest(self._pepper, name.encode(errors="replace"), "sha256")[:8]) % _BUCKETS
-        return number.to_bytes(8)
+    def _bucket(self, name: str) -> int:
+        return int.from_bytes(hmac.digest(self._pepper, name.encode(errors="replace"), "sha256")[:8]) % _BUCKETS
 
     def _forget_old(self) -> None:
         for key in [key for key, session in self._sessions.items() if session.until <= self._now()]:

@@ -33,14 +33,22 @@ from shoplake.contract.tables import (
 from shoplake.errors import GateRefusedError
 from shoplake.governance.erasure_files import names_user
 from shoplake.lake.addresses import Lake
-from shoplake.lake.arrow import delta_errors, open_table, read_table, replace_rows, table_exists, text_literal
+from shoplake.lake.arrow import (
+    days_predicate,
+    delta_errors,
+    open_table,
+    read_table,
+    replace_rows,
+    table_exists,
+    text_literal,
+)
 from shoplake.lake.data_keys import DAY_KEY, KEY, OUTSIDE, VALUE, DataKeys, open_rows
 from shoplake.lake.ledger import find_broken_off
 from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.maintenance import purge_history, write_lock
 from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.lake.rebuild import clear_scratch
-from shoplake.lake.sql import connect_duckdb, select_table
+from shoplake.lake.sql import ask_number, connect_duckdb, select_table
 from shoplake.lake.users import line_place
 
 _PLACES = {SILVER_EVENTS: "silver", SILVER_DUPLICATES: "duplicate", SILVER_QUARANTINE: "quarantine"}
@@ -114,7 +122,7 @@ def _take_out_records(
     with connect_duckdb(lake) as connection:
         _collect_places(connection, lake, data_keys, data_key_id, user)
         _add_tombstones(connection, lake, lock)
-        done.records = _count(connection, "SELECT count(*) FROM places")
+        done.records = ask_number(connection, "SELECT count(*) FROM places")
         _find_lost_days(connection, lake, done)
         for live in LIVE_WINDOWS:
             _count_windows_again(connection, lake, live, lock)
@@ -146,10 +154,9 @@ def _collect_places(
     user's id; `places`: of all that go, the user's own and `named`.
     """
     bronze = select_table(connection, lake, BRONZE_EVENTS)
-    # LIKE would be a comparison that Arrow has not, with which DuckDB reads a lake in a bucket.
     answer = connection.execute(f"""
         SELECT origin, "partition", "offset", ingest_date, data_key_id, key, value FROM ({bronze})
-        WHERE left(data_key_id, 1) = '{DAY_KEY}' OR (octet_length(key) > 0 AND data_key_id <> ?)""", [data_key_id])
+        WHERE data_key_id LIKE '{DAY_KEY}%' OR (octet_length(key) > 0 AND data_key_id <> ?)""", [data_key_id])
     found: dict[str, list[tuple[Any, ...]]] = {"named": [], "keyed": []}
     while rows := answer.fetchmany(_FETCH_ROWS):
         opener = open_rows(data_keys, {row[4] for row in rows})
@@ -285,15 +292,9 @@ def _count_windows_again(
             FROM ({select_table(connection, lake, SILVER_EVENTS)}) ANTI JOIN places USING ({_AT})
             WHERE event_time::DATE IN (SELECT day FROM lost_days) AND event_type IN {SALES_EVENT_TYPES}
           ) GROUP BY ALL)""").to_arrow_table()
-    listed = ", ".join(f"DATE '{day.isoformat()}'" for day in days)
-    replace_rows(lake, table, rows.cast(arrow_schema(table)), f"window_date IN ({listed})", lock)
+    replace_rows(lake, table, rows.cast(arrow_schema(table)), days_predicate(table, days), lock)
 
 
 def _note(done: Erasure, table: Table, rows: int) -> None:
     if rows:
         done.rows[table.name] = done.rows.get(table.name, 0) + rows
-
-
-def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0

@@ -15,14 +15,12 @@ from shoplake.errors import ConfigError, SourceError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import delete_object, list_objects
 from shoplake.lake.data_keys import DataKeys
-from shoplake.lake.files import fetch_file
+from shoplake.lake.files import KEPT_RATES, fetch_file
 from shoplake.lake.locks import LANDING, hold_lock
 from shoplake.lake.sealed_files import file_owner, open_sealed
 from shoplake.settings import Settings
 from shoplake.sources import list_sources, open_source
 
-_COPIES = "bronze/files"
-_NOT_OF_RECORDS = ("exchange_rates",)
 _LONGEST_LINE = 2**20
 
 
@@ -74,7 +72,7 @@ def names_user(content: bytes, user: str) -> bool:
 
 def _is_elsewhere(address: str, lake: Lake, settings: Settings) -> bool:
     """Tell whether what a file holds is in bronze: of a copy, and of what was taken in."""
-    return address.startswith((f"{lake.root}/{_COPIES}/", f"{settings.landing_root}/{DONE}/"))
+    return address.startswith((f"{lake.kept_folder}/", f"{settings.landing_root}/{DONE}/"))
 
 
 def _names_user(file: _File, settings: Settings, user: str) -> bool | None:
@@ -96,9 +94,9 @@ def _names_user(file: _File, settings: Settings, user: str) -> bool | None:
 
 
 def _list_copies(lake: Lake, data_keys: DataKeys) -> Iterator[_File]:
-    for file in _list_below(lake, f"{lake.root}/{_COPIES}"):
+    for file in _list_below(lake, lake.kept_folder):
         source, sha256 = file.address.split("/")[-2:]
-        if source in _NOT_OF_RECORDS:
+        if source == KEPT_RATES:
             continue
         key = data_keys.find_owner(file_owner(sha256))
         if key is not None and key.key is None:  # a killed run has destroyed its key

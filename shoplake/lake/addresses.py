@@ -52,7 +52,12 @@ class Lake:
 
     def kept_files(self, source: str) -> str:
         """Give the folder where the untouched bytes of a source's files are kept, each under its SHA-256."""
-        return f"{self.root}/bronze/files/{source}"
+        return f"{self.kept_folder}/{source}"
+
+    @property
+    def kept_folder(self) -> str:
+        """The folder of all kept files."""
+        return f"{self.root}/bronze/files"
 
 
 def locate_lake(settings: Settings) -> Lake:

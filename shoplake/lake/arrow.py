@@ -319,3 +319,9 @@ def confirm_transaction(lake: Lake, table: Table, query_id: str, batch_id: int) 
 def text_literal(value: str) -> str:
     """Write a text as an SQL literal for a predicate: delta-rs takes predicates as text only."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def days_predicate(table: Table, days: Sequence[date]) -> str:
+    """Give the SQL condition that picks the partitions of `days`."""
+    listed = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(days))
+    return f"{table.partition_by} IN ({listed})"

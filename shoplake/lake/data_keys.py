@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shoplake.contract.events import MAX_TEXT_LENGTH
+from shoplake.contract.events import CONTROL_CHARACTERS, MAX_TEXT_LENGTH
 from shoplake.errors import ConfigError
 from shoplake.lake.addresses import BUCKETS, Lake
 from shoplake.lake.key_files import SCHEMA, KeyFiles
@@ -35,14 +35,12 @@ PSEUDONYM_LENGTH = 32  # hexadecimal digits, the first 128 bits of the HMAC
 _NONCE_BYTES = 12
 _ID_BYTES = 8
 _MANY_FILES, _SMALL_FILE = 64, 10_000  # keys in a file that is rewritten with others
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 KEY, VALUE, HEADER = "key", "value", "header"  # the parts of a row that are encrypted, each bound to its name
 # No user's id begins like this: a record whose texts have a control character has its day's key.
 DAY = "\x00day "
 THE_OWNER = b""  # in place of a record's key that is its user's id
 DAY_KEY, _USER_KEY = "d", "u"  # how ids of data keys begin
 OUTSIDE = "erased"  # in place of a data key's id: the payload was taken out of the lake
-OFF = "rows of the lake are encrypted, and governance.pseudonyms is off. Set it to true"
 # Keys of the whole lake among those of persons, each with its name for its data_key_id.
 _SUBJECTS, _PSEUDONYMS = "subjects", "pseudonyms"
 
@@ -223,10 +221,9 @@ class DataKeys:
         """Add rows; many small files become one first."""
         if not rows:
             return
-        for name, (wrapped, _) in self._by_id.items():
-            if wrapped is not None:
-                self._unwrap(name, wrapped)  # a master key that was changed meanwhile must not be used any more
-                break
+        live = next(((name, wrapped) for name, (wrapped, _) in self._by_id.items() if wrapped is not None), None)
+        if live:
+            self._unwrap(*live)  # a master key that was changed meanwhile must not be used any more
         small = [file for file, one in self._tables.items() if one.num_rows < _SMALL_FILE]
         old = small if len(small) >= _MANY_FILES else []
         self._replace(old, [_rows(rows), *(self._tables[file] for file in old)], lock)
@@ -275,17 +272,21 @@ def _open(place: str, lake: Lake, wrapping_key: bytes, lock_timeout: float) -> D
     return DataKeys(KeyFiles(place, lake), wrapping_key, lock_timeout)
 
 
+@dataclass(frozen=True)
 class Opener:
-    """Opens rows that are encrypted with some keys; see open_rows."""
+    """Opens rows that are encrypted with some keys; see open_rows.
 
-    def __init__(self, keys: Mapping[str, DataKey], owners: Mapping[str, str]) -> None:
-        """Keep the keys, by their ids, and whose they are."""
-        self._keys = keys
-        self._owners = owners
+    Attributes:
+        keys: by their ids.
+        owners: the id of a key that is not destroyed -> whose it is.
+    """
+
+    keys: Mapping[str, DataKey]
+    owners: Mapping[str, str]
 
     def is_erased(self, data_key_id: str | None) -> bool:
         """Tell whether what has this key cannot be opened any more."""
-        return data_key_id == OUTSIDE or (data_key_id is not None and self._keys[data_key_id].key is None)
+        return data_key_id == OUTSIDE or (data_key_id is not None and self.keys[data_key_id].key is None)
 
     def open(self, data_key_id: str | None, sealed: bytes | None, place: str, part: str) -> bytes | None:
         """Give a part of a row as it came.
@@ -304,9 +305,9 @@ class Opener:
             raise ConfigError(f"the row {place} is of a user who was erased, and was left by a run that broke off. Run "
                               "utils/erase_user.py with that user again")
         if part == KEY and sealed == THE_OWNER:
-            return self._owners[data_key_id].encode()
+            return self.owners[data_key_id].encode()
         try:
-            return decrypt(self._keys[data_key_id].key or b"", sealed, f"{place}/{part}".encode())
+            return decrypt(self.keys[data_key_id].key or b"", sealed, f"{place}/{part}".encode())
         except InvalidTag as error:
             raise ConfigError(f"the {part} of the row {place} is not what was encrypted there: somebody has changed "
                               "it, or has put it there from another row") from error
@@ -323,13 +324,13 @@ def open_rows(data_keys: DataKeys | None, data_key_ids: Iterable[str | None]) ->
     """
     names = {name for name in data_key_ids if name not in (None, OUTSIDE)}
     if names and data_keys is None:
-        raise ConfigError(OFF)
+        raise ConfigError("rows of the lake are encrypted, and governance.pseudonyms is off. Set it to true")
     return Opener(data_keys.find(names), data_keys.owners(names)) if data_keys else Opener({}, {})
 
 
 def is_user_id(text: str) -> bool:
     """Tell whether a text can be a user's id: as `shoplake.streaming.seal` takes one."""
-    return 1 <= len(text) <= MAX_TEXT_LENGTH and _CONTROL.search(text) is None
+    return 1 <= len(text) <= MAX_TEXT_LENGTH and re.search(CONTROL_CHARACTERS, text) is None
 
 
 def day_owner(day: str) -> str:
@@ -364,5 +365,3 @@ def _new_id(owner: str) -> str:
 
 def _rows(rows: Sequence[Mapping[str, object]]) -> pa.Table:
     return pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
-
-

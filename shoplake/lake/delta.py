@@ -160,12 +160,6 @@ def replace_days(
     confirm_commit(lake, table, mark)
 
 
-def days_predicate(table: Table, days: Sequence[date]) -> str:
-    """Give the SQL condition that picks the partitions of `days`."""
-    listed = ", ".join(f"DATE'{day.isoformat()}'" for day in sorted(days))
-    return f"{table.partition_by} IN ({listed})"
-
-
 def _commit_once(
     rows: DataFrame, lake: Lake, table: Table, query_id: str, batch_id: int, lock: HeldLock,
     days: Sequence[date] | None = None, row_count: int | None = None,

@@ -24,6 +24,7 @@ from shoplake.lake.locks import hold_lock
 from shoplake.sources import file_sha256
 from shoplake.sources.records import open_regular
 
+KEPT_RATES = "exchange_rates"  # in place of a source: files of exchange rates, which name nobody
 INGESTED = "ingested"
 REJECTED = "rejected"
 

@@ -23,7 +23,7 @@ from shoplake.contract.tables import (
     SILVER_QUARANTINE,
 )
 from shoplake.lake.addresses import Lake
-from shoplake.lake.sql import connect_duckdb, select_table
+from shoplake.lake.sql import ask_number, connect_duckdb, select_table
 
 MAX_EXAMPLES = 5
 
@@ -197,14 +197,14 @@ def reconcile(lake: Lake) -> Reconciliation:
             connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
         found = [_find_residual(connection, check, query) for check, query in _CHECKS.items()]
         return Reconciliation(
-            offsets=_count(connection, "SELECT coalesce(sum(until_offset - from_offset), 0) FROM ranges"),
+            offsets=ask_number(connection, "SELECT coalesce(sum(until_offset - from_offset), 0) FROM ranges"),
             bronze=_count_rows(connection, "bronze"), silver=_count_rows(connection, "silver"),
             duplicates=_count_rows(connection, "duplicates"), quarantine=_count_rows(connection, "quarantine"),
             erased=_count_rows(connection, "erased"),
             by_reason=dict(connection.execute(
                 "SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM quarantine) GROUP BY 1 ORDER BY 1"
             ).fetchall()),
-            reused_event_ids=_count(connection, """
+            reused_event_ids=ask_number(connection, """
                 SELECT count(*) FROM (
                   SELECT event_id FROM silver GROUP BY event_id HAVING min(event_date) <> max(event_date)
                 )"""),
@@ -224,9 +224,4 @@ def _find_residual(connection: duckdb.DuckDBPyConnection, check: str, query: str
 
 
 def _count_rows(connection: duckdb.DuckDBPyConnection, room: str) -> int:
-    return _count(connection, f"SELECT coalesce(sum(row_count), 0) FROM batches WHERE room = '{room}'")
-
-
-def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return ask_number(connection, f"SELECT coalesce(sum(row_count), 0) FROM batches WHERE room = '{room}'")

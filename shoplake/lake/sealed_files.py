@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from cryptography.exceptions import InvalidTag
 
@@ -121,30 +122,24 @@ def _keep(copy: Path, sha256: str, lake: Lake, source: str, data_keys: DataKeys)
 
 def _encrypt(clear: Path, sealed: Path, key: bytes, sha256: str) -> None:
     with clear.open("rb") as source, sealed.open("wb") as target:
-        number, piece = 0, source.read(_PIECE)
-        while True:
-            following = source.read(_PIECE)
-            target.write(encrypt(key, piece, _place(sha256, number, is_last=not following)))
-            if not following:
-                return
-            number, piece = number + 1, following
+        for piece, place in _pieces(source, _PIECE, sha256):
+            target.write(encrypt(key, piece, place))
 
 
 def _decrypt(sealed: Path, clear: Path, key: bytes, sha256: str) -> None:
-    size = _PIECE + _OVERHEAD
     try:
         with sealed.open("rb") as source, clear.open("wb") as target:
-            number, piece = 0, source.read(size)
-            while True:
-                following = source.read(size)
-                target.write(decrypt(key, piece, _place(sha256, number, is_last=not following)))
-                if not following:
-                    return
-                number, piece = number + 1, following
+            for piece, place in _pieces(source, _PIECE + _OVERHEAD, sha256):
+                target.write(decrypt(key, piece, place))
     except (InvalidTag, ValueError) as error:
         raise StorageError(f"the copy of the file {sha256} is not what was encrypted: it was cut short or "
                            "changed") from error
 
 
-def _place(sha256: str, number: int, *, is_last: bool) -> bytes:
-    return f"{sha256}/{number}/{'last' if is_last else 'more'}".encode()
+def _pieces(source: IO[bytes], size: int, sha256: str) -> Iterator[tuple[bytes, bytes]]:
+    """Give a file's pieces, of an empty one a piece of no bytes, each with what it is bound to."""
+    piece, number = source.read(size), 0
+    while following := source.read(size):
+        yield piece, f"{sha256}/{number}/more".encode()
+        piece, number = following, number + 1
+    yield piece, f"{sha256}/{number}/last".encode()

@@ -75,6 +75,12 @@ def select_table(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table
     return f"SELECT {names} FROM {scan}"  # noqa: S608 - names of the contract
 
 
+def ask_number(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    """Give the whole number that a query of one cell answers."""
+    row = connection.execute(query).fetchone()
+    return int(row[0]) if row else 0
+
+
 def select_nothing(columns: tuple[Column, ...]) -> str:
     """Give a SELECT with the columns and their types, and no row."""
     return f"SELECT {', '.join(_nulls(columns).values())} WHERE false"

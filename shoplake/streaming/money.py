@@ -18,12 +18,11 @@ from shoplake.contract.tables import BRONZE_EVENTS
 from shoplake.errors import ConfigError, SourceError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import open_unless_done
-from shoplake.lake.files import keep_file, open_file, read_bytes, write_bytes
+from shoplake.lake.files import KEPT_RATES, keep_file, open_file, read_bytes, write_bytes
 from shoplake.settings import Settings
 from shoplake.sources import file_sha256
 from shoplake.sources.exchange_rates import COLUMNS, read_exchange_rates
 
-KEPT_RATES = "exchange_rates"
 _LAST: dict[tuple[str, str, int], pa.Table] = {}
 
 

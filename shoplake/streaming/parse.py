@@ -8,6 +8,7 @@ from pyspark.sql.types import StringType, StructField, StructType
 from shoplake.contract.events import (
     CANONICAL_NULL,
     CANONICAL_SEPARATOR,
+    CONTROL_CHARACTERS,
     FIELD_NAMES,
     FIRST_EVENT_TIME,
     PRICE_TYPE,
@@ -25,7 +26,6 @@ _STRICT = {"allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 _ISO_WITH_OFFSET = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\z"
 _DECIMAL = r"^-?[0-9]{1,14}(\.[0-9]{1,4})?\z"
 _INTEGER = r"^-?[0-9]{1,10}\z"
-_CONTROL_CHARACTERS = r"[\x00-\x1f\x7f]"
 
 # One object that holds no other and no list, and nothing behind it: as most records are.
 _FLAT = r"^[ \t\r\n]*+\{[^{}\[\]]*+\}[ \t\r\n]*+\z"
@@ -68,7 +68,7 @@ def parse_records(records: DataFrame, shop: ShopSettings, rates: pa.Table | None
         *records.columns,
         F.coalesce(is_json, F.lit(False)).alias("is_json"),
         (~_has_nested_field(text, raw)).alias("is_scalar"),
-        (~has_escape | ~F.concat_ws("", *raw.values()).rlike(_CONTROL_CHARACTERS)).alias("is_text_clean"),
+        (~has_escape | ~F.concat_ws("", *raw.values()).rlike(CONTROL_CHARACTERS)).alias("is_text_clean"),
         *(column.alias(name) for name, column in _typed(raw, shop).items()),
         F.col("timestamp").alias("ingest_time"), F.to_date("timestamp").alias("ingest_date"),
     )

@@ -10,8 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from shoplake.contract.events import MAX_TEXT_LENGTH
-from shoplake.errors import ConfigError
-from shoplake.lake.data_keys import DAY, HEADER, KEY, OFF, OUTSIDE, THE_OWNER, VALUE, DataKeys
+from shoplake.lake.data_keys import DAY, HEADER, KEY, OUTSIDE, THE_OWNER, VALUE, DataKeys, open_rows
 from shoplake.lake.replay import REPLAY_OF
 
 IS_ERASED = "is_erased"
@@ -62,14 +61,10 @@ def unseal(rows: DataFrame, data_keys: DataKeys | None) -> DataFrame:
         ConfigError: rows are encrypted and `data_keys` is None, or has not the key of one.
     """
     used = rows.select("data_key_id").distinct().toArrow()["data_key_id"].drop_null().to_pylist()
-    names = [name for name in used if name != OUTSIDE]
-    if names and data_keys is None:
-        raise ConfigError(OFF)
-    found = data_keys.find(names) if data_keys else {}
-    owners = data_keys.owners(names) if data_keys else {}
-    keys = pa.table({"data_key_id": pa.array(names, pa.string()),
-                     "data_key": pa.array([found[name].key for name in names], pa.binary()),
-                     "owner": pa.array([owners.get(name) for name in names], pa.string())})
+    opener = open_rows(data_keys, used)
+    keys = pa.table({"data_key_id": pa.array(opener.keys, pa.string()),
+                     "data_key": pa.array([one.key for one in opener.keys.values()], pa.binary()),
+                     "owner": pa.array([opener.owners.get(name) for name in opener.keys], pa.string())})
     joined = rows.join(F.broadcast(rows.sparkSession.createDataFrame(keys)), "data_key_id", "left")
     is_clear = F.col("data_key_id").isNull()
     is_erased = ~is_clear & F.col("data_key").isNull()

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from c2c_files import draw_user, write_users
 from lake_oracle import rows_of, told_users
+from raw_records import clear_bytes
 from topic_records import read_topic
 
 from shoplake.contract import tables
@@ -65,9 +65,7 @@ def find_words(folder: Path, words: set[str]) -> dict[str, set[str]]:
     found = {}
     for path in folder.rglob("*"):
         if path.is_file():
-            content = str(path).encode() + b"\n" + path.read_bytes()
-            if path.suffix == ".parquet":
-                content += repr(pq.read_table(path).to_pylist()).encode()
+            content = str(path).encode() + b"\n" + clear_bytes(path)
             if hits := {hit.decode() for hit in pattern.findall(content)}:
                 found[str(path)] = hits
     return found

@@ -1,13 +1,12 @@
 """Erasures of odd records, erasures that are killed, and those that are refused."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 from lake_oracle import rows_of
+from raw_records import to_records
 
 from shoplake.contract.tables import (
     BRONZE_EVENTS,
@@ -32,7 +31,7 @@ from shoplake.streaming import ingest
 from shoplake.streaming.ingest import Batch, ingest_batch
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 
 def event(number: int, user: str, **changes: Any) -> bytes:
@@ -49,21 +48,9 @@ RECORDS = (
 OF_BOB = {0, 3, 5, 6, 7}
 
 
-def to_records(spark: "SparkSession", first_offset: int) -> "DataFrame":
-    count = len(RECORDS)
-    headers = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
-    return spark.createDataFrame(pa.table({
-        "partition": pa.array([0] * count, pa.int32()),
-        "offset": pa.array(range(first_offset, first_offset + count), pa.int64()),
-        "key": pa.array([key for key, _ in RECORDS], pa.binary()),
-        "value": pa.array([value for _, value in RECORDS], pa.binary()),
-        "headers": pa.array([[("who", key)] for key, _ in RECORDS], headers),
-        "timestamp": pa.array([datetime(2026, 1, 2, 4, tzinfo=UTC)] * count, pa.timestamp("us", "UTC"))}))
-
-
 def take_in(spark: "SparkSession", lake: Lake, number: int) -> None:
-    ingest_batch(to_records(spark, number * len(RECORDS)), Batch("query", number, "origin", "events"), lake,
-                 load_settings())
+    records = to_records(spark, [(key, value, [("who", key)]) for key, value in RECORDS], number * len(RECORDS))
+    ingest_batch(records, Batch("query", number, "origin", "events"), lake, load_settings())
 
 
 @pytest.fixture

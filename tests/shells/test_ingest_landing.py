@@ -345,16 +345,21 @@ def test_a_file_beyond_the_bound_is_set_aside_unread(landing: Path, lake: Lake, 
     assert not (Path(lake.root) / "bronze").exists()
 
 
+@pytest.mark.parametrize("sealed", [False, True])
 def test_bytes_that_are_not_the_files_own_are_neither_kept_nor_sent(
-    landing: Path, lake: Lake, take_in: Any, monkeypatch: pytest.MonkeyPatch,
+    landing: Path, lake: Lake, take_in: Any, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest,
+    sealed: bool,
 ) -> None:
-    """Its path leads to a file of ours while it is read, and to itself before and after."""
+    """Its path leads to a file of ours while it is copied, and to itself before and after."""
+    if sealed:
+        request.getfixturevalue("pseudonyms")
     put(landing / "events" / "a.csv", events("e1"))
     ours = put(landing.parent / "ours.csv", events("ours"))
-    from shoplake.lake import files
+    from shoplake.lake import files, sealed_files
 
-    copy = files.keep_file
-    monkeypatch.setattr(files, "keep_file", lambda path, *others: copy(ours, *others))
+    for module in (files, sealed_files):
+        monkeypatch.setattr(module, "open_regular", lambda _path: ours.open("rb"))
     code, report, _ = take_in()
     assert (code, [one["file"] for one in report["waiting"]]) == (0, ["events/a.csv"])
+    assert [path for path in Path(lake.kept_folder).rglob("*") if path.is_file()] == []
     assert [path for path in Path(lake.root).rglob("*") if path.is_file() and b"ours" in path.read_bytes()] == []
