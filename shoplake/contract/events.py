@@ -69,7 +69,7 @@ FIELDS = (
     Field("quantity", "INT", 1, True, "How many, more than 0", "public"),
     Field("event_type", "STRING", 1, True, "One of " + ", ".join(EVENT_TYPES), "public"),
     Field("event_id", "STRING", 2, True,
-          "Identity within the shop's day; without it the SHA-256 of the typed v1 fields"),
+          "Identity within the shop's day; without it the SHA-256 of the typed v1 fields", "personal"),
     Field("order_id", "STRING", 2, False, "The order or invoice", "personal"),
     Field("session_id", "STRING", 2, False, "The shopper's visit", "personal"),
     Field("brand", "STRING", 2, False, "The product's brand", "public"),

@@ -47,13 +47,16 @@ CATEGORY_REVENUE = Table(
 CANCELLATIONS = Table(
     "gold.cancellations", "What was cancelled on each day, and the order line that it takes back",
     "cancellation: event_date, event_id", ("event_date", "event_id"),
-    (EVENT_DATE, Column("event_id", "STRING", "The order_cancelled event's identity within its day"), PRODUCT_ID,
+    (EVENT_DATE,
+     Column("event_id", "STRING", "The order_cancelled event's identity within its day", privacy="personal"),
+     PRODUCT_ID,
      Column("category", "STRING", "The event's own category", privacy="public"),
      Column("cancelled_units", "BIGINT", "Units of it", privacy="public"),
      Column("cancelled_amount", AMOUNT, "Price x quantity of it, positive", privacy="public"),
      Column("order_date", "DATE", "The shop's day of the order line; NULL where none was found within 90 days",
             nullable=True, privacy="public"),
-     Column("order_event_id", "STRING", "The order line's identity within order_date", nullable=True),
+     Column("order_event_id", "STRING", "The order line's identity within order_date", nullable=True,
+            privacy="personal"),
      Column("matched_by", "STRING", "order_id: the user's latest line of that order and product; user_id: of whatever "
             "order; NULL where none was found", nullable=True, privacy="public"),
      Column("days_after", "INT", "event_date - order_date in days", nullable=True, privacy="public")),

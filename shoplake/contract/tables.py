@@ -81,7 +81,8 @@ SILVER_EVENTS = Table(
     "silver.events", "Valid events, one row each, typed", "event: event_date, event_id", ("event_date", "event_id"),
     (EVENT_DATE, *(field.column() for field in FIELDS), *_INGEST,
      Column("is_late", "BOOLEAN", "ingest_time - event_time is more than quality.late_after"),
-     Column("content_hash", "STRING", "SHA-256 of the typed contract fields"), *_COORDINATES, *_BATCH,
+     Column("content_hash", "STRING", "SHA-256 of the typed contract fields; with pseudonyms, keyed"),
+     *_COORDINATES, *_BATCH,
      Column("original_price", PRICE_TYPE, "Unit price as it was sent, where that was in another currency than the "
             "shop's; price is original_price * exchange_rate, rounded half up", nullable=True, privacy="public"),
      Column("exchange_rate", EXCHANGE_RATE_TYPE, "The shop's currency for one unit of `currency` on event_date; NULL "
@@ -93,7 +94,7 @@ SILVER_EVENTS = Table(
 SILVER_DUPLICATES = Table(
     "silver.duplicates", "Later copies of an event: where they lie, and where the copy that was kept lies", "record",
     ("origin", "partition", "offset"),
-    (*_COORDINATES, EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day"),
+    (*_COORDINATES, EVENT_DATE, Column("event_id", "STRING", "The event's identity within its day", privacy="personal"),
      *(Column(*kept) for kept in _KEPT), *_INGEST, *_BATCH),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),
@@ -103,7 +104,8 @@ SILVER_QUARANTINE = Table(
     "silver.quarantine", "Rejected records with every reason; replayable", "record", ("origin", "partition", "offset"),
     (*_COORDINATES, *_PAYLOAD, Column("reasons", "ARRAY<STRING>", "Names of all rules that it failed"),
      Column("event_date", "DATE", "The shop's day, where it could be read", nullable=True),
-     Column("event_id", "STRING", "The event's identity, where it could be read", nullable=True),
+     Column("event_id", "STRING", "The event's identity, where it could be read", nullable=True,
+            privacy="personal"),
      *(Column(*kept, nullable=True) for kept in _KEPT), *_INGEST, *_BATCH, _DATA_KEY),
     partition_by="ingest_date",
     writer="spark/streaming_pipeline.py", inputs=("bronze.events",),

@@ -7,7 +7,7 @@ SESSIONS = Table(
     "gold.sessions", "Visits: what a user did under one session_id, or without one with less than 30 minutes between",
     "visit: session_date, session_key", ("session_date", "session_key"),
     (Column("session_date", "DATE", "The shop's day on which it began"),
-     Column("session_key", "STRING", "event_id of its first event"),
+     Column("session_key", "STRING", "event_id of its first event", privacy="personal"),
      Column("user_id", "STRING", "Whose it is", privacy="personal"),
      Column("session_id", "STRING", "The shop's own name of it; NULL where events say none", nullable=True,
             privacy="personal"),

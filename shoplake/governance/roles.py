@@ -20,6 +20,7 @@ from shoplake.yaml_files import read_yaml
 
 _MUST_NAME: tuple[Privacy, ...] = ("personal", "secret")
 _INTEGERS = ("INT", "BIGINT")
+_LONGEST_FILTER = 10_000  # a question may have 20,000 characters, and this is a part of one
 _LONG = 12  # characters, of which four tell little
 _SHOWN = "is_shown_to_role"
 
@@ -209,6 +210,8 @@ def _find_in_role(name: str, role: Role) -> list[str]:
         if not role.sees_all(relation) and relation.name in read:
             mistakes.append(f"{name}: {relation.name} must be shown as it is, because a view is made of it")
         mistakes += [f"{name}: {relation.name}.{mistake}" for mistake in _find_in_table(relation, role)]
+        if len(write_row_filter(relation, role)) > _LONGEST_FILTER:
+            mistakes.append(f"{name}: {relation.name}: rows have more than {_LONGEST_FILTER:,} characters of values")
     return mistakes
 
 

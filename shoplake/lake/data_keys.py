@@ -42,7 +42,7 @@ THE_OWNER = b""  # in place of a record's key that is its user's id
 DAY_KEY, _USER_KEY = "d", "u"  # how ids of data keys begin
 OUTSIDE = "erased"  # in place of a data key's id: the payload was taken out of the lake
 # Keys of the whole lake among those of persons, each with its name for its data_key_id.
-_SUBJECTS, _PSEUDONYMS = "subjects", "pseudonyms"
+_SUBJECTS, _PSEUDONYMS, _DIGESTS = "subjects", "pseudonyms", "digests"
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,13 @@ class DataKeys:
     def pseudonym(self, user: str) -> str:
         """Give what stands for a user from silver on: the first 128 bits of a HMAC-SHA256, in hexadecimal digits."""
         return hmac.digest(self._root(_PSEUDONYMS), user.encode(), sha256).hex()[:PSEUDONYM_LENGTH]
+
+    def digest_key(self) -> bytes:
+        """Give the key with which digests of what a record says are made, from silver on.
+
+        Without it, who has the lake could try which user's id gives a row's digest.
+        """
+        return self._root(_DIGESTS)
 
     def check(self) -> str:
         """Give a digest by which these pseudonyms are told from those of other keys."""
@@ -213,6 +220,7 @@ class DataKeys:
     @contextmanager
     def _locked(self) -> Iterator[HeldLock]:
         """Keep all other writers of these files out, and know what they have written."""
+        self._files.make_place()
         with hold_lock(self._files.lock_place, LOCK, self._lock_timeout) as lock:
             self._refresh()
             yield lock

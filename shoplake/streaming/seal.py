@@ -15,14 +15,17 @@ from shoplake.lake.replay import REPLAY_OF
 
 IS_ERASED = "is_erased"
 _KEYS = pa.schema([("owner", pa.string()), ("data_key_id", pa.string()), ("data_key", pa.binary()),
-                   ("pseudonym", pa.string())])
+                   ("pseudonym", pa.string()), ("digest_key", pa.binary())])
+_IS_DIGEST = "^[0-9a-f]{64}$"
 
 
 def seal(judged: DataFrame, data_keys: DataKeys | None) -> DataFrame:
     """Encrypt `key`, `value` and headers, and make `user_id` the pseudonym; add `data_key_id` and `is_erased`.
 
     A record that tells one user for certain is encrypted with that user's data key, any other one with the key of its
-    ingest date. Nothing is left of the payload where the key was destroyed.
+    ingest date. Nothing is left of the payload where the key was destroyed. `content_hash`, and an `event_id` that is a
+    SHA-256 of what the record says, become digests with a key: they are made of the user's id, too, which could be
+    found by trying.
 
     Args:
         judged: from `judge_events`; read here once, so persist it. A column `is_erased` tells of records that were
@@ -39,12 +42,15 @@ def seal(judged: DataFrame, data_keys: DataKeys | None) -> DataFrame:
     is_the_user = F.col("key") == F.col("owner").cast("binary")
     is_erased = was_erased | F.col("data_key").isNull()
     return sealed.select(
-        *(name for name in judged.columns if name not in (KEY, VALUE, "headers", "user_id", IS_ERASED)),
+        *(name for name in judged.columns
+          if name not in (KEY, VALUE, "headers", "user_id", "event_id", "content_hash", IS_ERASED)),
         # The user's id is the key of nearly all records: encrypting each would take as long as its value.
         F.when(~is_erased, F.when(is_the_user, F.lit(THE_OWNER)).otherwise(_encrypted(F.col(KEY), KEY))).alias(KEY),
         F.when(~is_erased, _encrypted(F.col(VALUE), VALUE)).alias(VALUE),
         _change_headers(_encrypted, is_erased).alias("headers"),
         F.col("pseudonym").alias("user_id"),
+        F.when(F.col("event_id").rlike(_IS_DIGEST), _keyed("event_id")).otherwise(F.col("event_id")).alias("event_id"),
+        _keyed("content_hash").alias("content_hash"),
         F.when(was_erased, F.lit(OUTSIDE)).otherwise(F.col("data_key_id")).alias("data_key_id"),
         is_erased.alias(IS_ERASED))
 
@@ -88,7 +94,13 @@ def _make_keys(owners: list[str], data_keys: DataKeys) -> pa.Table:
         "owner": owners, "data_key_id": [keys[owner].data_key_id for owner in owners],
         "data_key": [keys[owner].key for owner in owners],
         "pseudonym": [None if owner.startswith(DAY) else data_keys.pseudonym(owner) for owner in owners],
+        "digest_key": [data_keys.digest_key()] * len(owners),
     }, schema=_KEYS)
+
+
+def _keyed(digest: str) -> Column:
+    """Give SHA-256 over the key and a digest: both have one length, so nobody can go on from one to another."""
+    return F.sha2(F.concat(F.col("digest_key"), F.col(digest).cast("binary")), 256)
 
 
 def _change_headers(change: Callable[[Column, str], Column], is_erased: Column) -> Column:

@@ -79,6 +79,10 @@ def test_what_is_masked_is_masked_in_the_tables_that_it_could_be_computed_from(r
     for table in ("gold.customer_daily_sales", "gold.sessions"):
         names = set(SERVED[table].column_names) & {"gross_amount", "cancelled_amount", "net_amount", "units"}
         assert not any(is_clear(table, column) for column in names)
+    # A hash joins as well as what it hides: from a visit to what was cancelled of it.
+    keys = {"gold.sessions": ("session_key",), "gold.cancellations": ("event_id", "order_event_id")}
+    assert all(mask_of(role, table, column) == "nullify" for name, columns in keys.items()
+               for table in [SERVED[name]] for column in table.columns if column.name in columns)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +212,9 @@ MISTAKES: Mapping[str, tuple[str, str]] = {
                            "{columns: {as_of_date: nullify}}}}", "partitioned by"),
     "what a view is made of": ("viewer: {classes: {personal: hash, secret: hash}, tables: "
                                "{silver.product_revenue_5min: {columns: {product_id: hash}}}}", "a view is made of it"),
+    "more values than fit": ("viewer: {classes: {personal: hash, secret: hash}, tables: {gold.customer_segments: "
+                             f"{{rows: {{segment: [{', '.join(f'{number:020}x' for number in range(900))}]}}}}}}}}",
+                             "10,000 characters"),
     "no YAML": ("{", "no valid YAML"), "a list": ("[a]", "dictionary"), "nothing": ("", "dictionary"),
 }
 

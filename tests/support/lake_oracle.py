@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shoplake.contract import tables
+from shoplake.contract.events import derive_event_id
 from shoplake.contract.tables import Table
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import read_table, table_exists
@@ -37,6 +38,7 @@ COLUMNS = {
 }
 GOLD = tuple(table for table in COLUMNS if table.name.startswith("gold."))
 COORDINATES = ("origin", "partition", "offset")
+_EVENT_IDS = {"event_id", "session_key", "order_event_id"}
 RECORDS = (tables.BRONZE_EVENTS, tables.SILVER_EVENTS, tables.SILVER_DUPLICATES, tables.SILVER_QUARANTINE)
 
 
@@ -61,12 +63,16 @@ def as_text(value: Any) -> Any:
 def rows_of(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> Counter[tuple[Any, ...]]:
     """Read a table's columns (default: all) as a multiset of rows, by delta-rs: Spark does not check itself.
 
-    Users have their own ids, whether they are pseudonyms in the lake or not: those differ from lake to lake.
+    Users and events have their own ids, whether they are pseudonyms or digests with a key in the lake or not: those
+    differ from lake to lake.
     """
     names = list(columns or table.column_names)
-    users = told_users(lake) if "user_id" in names else {}
+    told = told_users(lake) if "user_id" in names else {}
+    if _EVENT_IDS & set(names):
+        told |= told_events(lake)
     return Counter(
-        tuple(users.get(row[name], row[name]) if name == "user_id" else as_text(row[name]) for name in names)
+        tuple(told.get(row[name], row[name]) if name == "user_id" or name in _EVENT_IDS else as_text(row[name])
+              for name in names)
         for row in read_table(lake, table, names).to_pylist())
 
 
@@ -91,8 +97,31 @@ def told_users(lake: Lake) -> dict[str, str]:
     return {data_keys.pseudonym(owner): owner for owner in owners if not owner.startswith(DAY)}
 
 
-def payloads_of(lake: Lake, table: Table, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read columns of bronze.events or silver.quarantine with `key` and `value` as they were sent."""
+def told_events(lake: Lake) -> dict[str, str]:
+    """Give the digest that each keyed one of an event_id is made of, by the records of bronze.events."""
+    data_keys = keys_of(lake)
+    if data_keys is None or not table_exists(lake, tables.BRONZE_EVENTS):
+        return {}
+    ids = {_identity(row["value"]) for row in payloads_of(lake, tables.BRONZE_EVENTS, ["value"], erased=True)}
+    return {hashlib.sha256(data_keys.digest_key() + one.encode()).hexdigest(): one for one in ids - {None}}
+
+
+def _identity(value: bytes | None) -> str | None:
+    """Give an event's event_id, or the one that is made of it; None where nothing can be read."""
+    try:
+        event = json.loads(value or b"", parse_float=Decimal)
+        return event.get("event_id") or derive_event_id({
+            **event, "event_time": datetime.fromisoformat(event["event_time"]), "price": Decimal(event["price"])})
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+        return None
+
+
+def payloads_of(lake: Lake, table: Table, columns: Sequence[str], erased: bool = False) -> list[dict[str, Any]]:
+    """Read columns of bronze.events or silver.quarantine with `key` and `value` as they were sent.
+
+    Args:
+        erased: whether rows may be there whose key was destroyed; they have None.
+    """
     data_keys = keys_of(lake)
     rows: list[dict[str, Any]] = read_table(
         lake, table, [*{*columns, *COORDINATES, "key", "value", "data_key_id"}]).to_pylist()
@@ -100,6 +129,9 @@ def payloads_of(lake: Lake, table: Table, columns: Sequence[str]) -> list[dict[s
     for row in rows:
         place = "/".join(str(row[name]) for name in COORDINATES)
         for part in (KEY, VALUE):
+            if erased and opener.is_erased(row["data_key_id"]):
+                row[part] = None
+                continue
             row[part] = opener.open(row["data_key_id"], row[part], place, part)
     return rows
 

@@ -47,6 +47,7 @@ def create_roles(jobs: Jobs) -> tuple[str, ...]:
             jobs.run(statement, {}, fills=name)
     if datasets:
         with explained(jobs.settings, jobs.identity, f"{SALT.name} cannot be filled"):
+            _close_to_project(jobs, resolve_dataset(SALT.layer, gcp))
             _load_salt(jobs, salt)
     for table, policies in plan_row_policies(gcp, governance).items():
         with explained(jobs.settings, jobs.identity, f"the row policies of {table} cannot be set"):
@@ -98,12 +99,18 @@ def _call(jobs: Jobs, method: str, path: str, data: Mapping[str, Any] | None = N
     return answer
 
 
+def _close_to_project(jobs: Jobs, dataset: str) -> None:
+    found = jobs.client.get_dataset(dataset, retry=RETRY)
+    entries = [entry for entry in found.access_entries
+               if not (entry.entity_type == "specialGroup" and entry.entity_id in _PROJECT_GROUPS)]
+    if entries != list(found.access_entries):
+        found.access_entries = entries
+        jobs.client.update_dataset(found, ["access_entries"], retry=RETRY)
+
+
 def _authorise(jobs: Jobs, dataset: str, views: Sequence[str]) -> None:
     found = jobs.client.get_dataset(dataset, retry=RETRY)
     entries = list(found.access_entries)
-    if dataset == resolve_dataset(SALT.layer, jobs.settings.gcp):
-        entries = [entry for entry in entries
-                   if not (entry.entity_type == "specialGroup" and entry.entity_id in _PROJECT_GROUPS)]
     known = [entry.to_api_repr().get("dataset", {}).get("dataset") for entry in entries]
     for reference in map(bigquery.DatasetReference.from_string, views):
         wanted = reference.to_api_repr()
