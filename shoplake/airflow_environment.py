@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from shoplake.errors import ConfigError
 from shoplake.installation import locate_package
 from shoplake.private_files import keep_secret, key_folder, read_private, write_private
 from shoplake.processes import HOST
@@ -96,7 +97,14 @@ def login_file(settings: Settings) -> Path:
 def _keep_login(settings: Settings) -> Path:
     """Give the login's file; a password is made for a user who has none, so that Airflow makes and prints none."""
     file = login_file(settings)
-    passwords = json.loads(read_private(file)) if file.exists() else {}
+    try:
+        passwords = json.loads(read_private(file)) if file.exists() else {}
+        is_sound = isinstance(passwords, dict)
+    except ValueError:
+        is_sound = False
+    if not is_sound:  # what it holds is not told
+        raise ConfigError(f'{file} holds no passwords, such as {{"{settings.airflow.user}": "a password"}}. Mend it, '
+                          "or delete it and have a new one made by: make up")
     if settings.airflow.user not in passwords:
         made = {**passwords, settings.airflow.user: secrets.token_urlsafe(18)}
         write_private(file, json.dumps(made).encode(), replace=True)

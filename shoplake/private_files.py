@@ -30,9 +30,25 @@ def key_folder(settings: Settings) -> Path:
     if "://" not in settings.lake_root and root in (folder, *folder.parents):
         raise ConfigError(f"the folder of the keys, {folder}, lies below the lake {root}: who may write there could "
                           "read the lake's key. Set lake.root (SHOPLAKE_LAKE__ROOT) to a folder of its own")
+    _refuse_open(folder)
+    return folder
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter; its parent is there, or is made so too.
+
+    Raises:
+        ConfigError: others may write there.
+    """
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    for one in (folder.parent, folder):
+        one.mkdir(mode=0o700, exist_ok=True)
+        _refuse_open(one)
+
+
+def _refuse_open(folder: Path) -> None:
     if folder.exists() and folder.stat().st_mode & _OTHERS_WRITE:
         raise ConfigError(f"others than its owner may write to {folder}, where secrets lie. Run: chmod 700 {folder}")
-    return folder
 
 
 def write_private(file: Path, content: bytes, *, replace: bool) -> None:
@@ -49,22 +65,37 @@ def write_private(file: Path, content: bytes, *, replace: bool) -> None:
         else:
             with suppress(FileExistsError):  # another process was first
                 os.link(name, file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # a name is durable with its folder
-        finally:
-            os.close(folder)
+        _sync(file.parent)
     finally:
         Path(name).unlink(missing_ok=True)
 
 
+def delete_private(file: Path) -> None:
+    """Delete a file, for good when this returns; one that is gone is fine."""
+    file.unlink(missing_ok=True)
+    _sync(file.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make a folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def create_private(file: Path) -> TextIO:
-    """Open a text file that is not there yet, which only its owner may read, to write it.
+    """Open a text file to write it, which only its owner may read: one that is not there yet, or is empty.
+
+    An empty one is what a run leaves that dies before it has something to write.
 
     Raises:
         ConfigError: it is there, or its folder is not, or nothing may be written there.
     """
     try:
+        if file.is_file() and not file.is_symlink() and not file.stat().st_size:
+            file.unlink()
         return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
     except OSError as error:
         raise ConfigError(f"{file} cannot be made: {error.strerror}; name a file that does not exist yet") from error

@@ -61,11 +61,15 @@ class Logins:
         self._failures: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=settings.dashboard.login_tries))
         self._pepper = secrets.token_bytes(32)  # nobody can choose a name that fills another one's bucket
         self._lock, self._one_at_a_time, self._waiting = Lock(), Lock(), 0
-        self.is_needed = bool(load_users(self._file)) or settings.profile != "local"
-        if self.is_needed and not load_users(self._file):
+        if settings.profile != "local" and not load_users(self._file):
             raise ConfigError(
                 f"the dashboard of the profile {settings.profile} asks for a login, and {self._file} has no users. "
                 "Make one: python utils/dashboard_user.py set NAME --profile " + settings.profile)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether somebody must log in; from the first user on, also in a dashboard that runs."""
+        return self._settings.profile != "local" or bool(load_users(self._file))
 
     def log_in(self, name: str, password: str) -> str | None:
         """Give the token of a new session, or None if name and password do not fit.

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from shoplake.errors import ConfigError, SourceError
-from shoplake.fetching.definitions import DatabaseSource, read_secret
+from shoplake.fetching.definitions import DatabaseSource, read_variable
 
 PAGE_ROWS = 5_000
 _CONNECT_SECONDS = 15
@@ -49,7 +49,7 @@ def read_pages(
 
 
 def _connect(source: DatabaseSource, environment: Mapping[str, str]) -> sa.Engine:
-    address = read_secret(source.url_env, environment)
+    address = read_variable(source.url_env, environment)
     try:
         # The parameter's name is PostgreSQL's and MySQL's; SQLite has no such thing.
         is_file = sa.make_url(address).get_backend_name() == "sqlite"

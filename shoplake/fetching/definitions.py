@@ -63,8 +63,8 @@ class HttpSource(_Events):
 
     Attributes:
         url: where, without a login; redirects are not followed.
-        private_network: that it is in one, or on this machine: else no address there is spoken to, also if the name
-            leads there. Link-local addresses and those of clouds' metadata never are.
+        private_network: that it is in one, or on this machine, and nowhere else; without it no address there is spoken
+            to, also if the name leads there. Link-local addresses and those of clouds' metadata never are.
         token_env: the environment variable with the bearer token; none if the service asks for none.
         parameters: sent with each request.
         records: the dotted path of the list in an answer; empty if the answer is the list.
@@ -135,7 +135,7 @@ def load_definitions(path: Traversable) -> dict[str, DatabaseSource | HttpSource
         raise ConfigError(f"{path}: {wrong}") from error
 
 
-def read_secret(variable: str, environment: Mapping[str, str]) -> str:
+def read_variable(variable: str, environment: Mapping[str, str]) -> str:
     """Give the value of a variable of the environment.
 
     Raises:

@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from shoplake.errors import SourceError
 from shoplake.fetching.connections import GuardedBackend
-from shoplake.fetching.definitions import HttpSource, look_into, read_secret
+from shoplake.fetching.definitions import HttpSource, look_into, read_variable
 
 ATTEMPTS = 5
 LONGEST_WAIT = 60.0
@@ -56,7 +56,7 @@ def read_pages(
     """
     headers = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "shoplake"}
     if source.token_env:
-        headers["Authorization"] = f"Bearer {read_secret(source.token_env, environment)}"
+        headers["Authorization"] = f"Bearer {read_variable(source.token_env, environment)}"
     parameters: dict[str, Any] = dict(source.parameters)
     if bookmark is not None:
         parameters[source.bookmark_parameter] = bookmark

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from shoplake.errors import StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.buckets import NEW, delete_object, find_object, list_objects, read_object, write_object
-from shoplake.private_files import write_private
+from shoplake.private_files import delete_private, make_private, write_private
 
 SCHEMA = pa.schema([
     pa.field("data_key_id", pa.string(), nullable=False),
@@ -34,6 +34,15 @@ class KeyFiles:
 
     place: str
     lake: Lake
+
+    def make_place(self) -> None:
+        """Make the folder, for its owner alone; a bucket is there.
+
+        Raises:
+            ConfigError: others may write there.
+        """
+        if self._is_local:
+            make_private(Path(self.place))
 
     def names(self) -> frozenset[str]:
         """Give the names of all files."""
@@ -79,7 +88,7 @@ class KeyFiles:
         """Delete a file; one that is gone is fine."""
         address = f"{self.place}/{name}"
         if self._is_local:
-            Path(address).unlink(missing_ok=True)
+            delete_private(Path(address))
         elif stored := find_object(self.lake, address):
             delete_object(self.lake, address, stored.generation)
 
@@ -87,7 +96,7 @@ class KeyFiles:
         """Delete what a killed writer left half-way; a key that is destroyed may be in it."""
         if self._is_local:
             for file in Path(self.place).glob(f".*{_SUFFIX}.*"):
-                file.unlink(missing_ok=True)
+                delete_private(file)
 
     @property
     def lock_place(self) -> Lake:

@@ -1,6 +1,7 @@
 """Keys of persons: made once, found by everybody, gone for good when destroyed."""
 
 import hmac
+import os
 import secrets
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
@@ -240,6 +241,21 @@ def test_what_a_killed_writer_left_goes_with_the_next_destruction(
     (place / f".{whole.name}.x7").write_bytes(whole.read_bytes())
     keys.destroy("U000002")
     assert not [*place.glob(".*.parquet.*")]
+
+
+def test_others_may_not_look_into_the_folder_whatever_the_umask_is(
+    settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = os.umask(0o002)
+    try:
+        another(settings, lake).find_or_make(USERS)
+    finally:
+        os.umask(before)
+    folder = Path(key_place(settings, lake))
+    assert [one.stat().st_mode & 0o777 for one in (folder, folder.parent)] == [0o700, 0o700]
+    folder.chmod(0o770)
+    with pytest.raises(ConfigError, match=f"chmod 700 {folder}"):
+        another(settings, lake).find_or_make(["another"])
 
 
 def test_keys_lie_outside_of_the_lake(settings: Settings, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:

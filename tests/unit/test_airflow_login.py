@@ -67,6 +67,17 @@ def test_another_user_gets_a_password_too(data_dir: Path, monkeypatch: pytest.Mo
     assert len(set(passwords.values())) == 2
 
 
+@pytest.mark.parametrize("text", ["my own password", '["a"]', ""])
+def test_a_file_of_something_else_is_refused_and_not_told(
+    text: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make(data_dir, monkeypatch)
+    login_file(load_settings()).write_text(text)
+    with pytest.raises(ConfigError, match=r'\{"operator": "a password"\}') as refused:
+        make(data_dir, monkeypatch)
+    assert text == "" or text not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["admin", "airflow", "root", "a:admin,b", ""])
 def test_no_user_is_named_as_everybody_tries(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOPLAKE_AIRFLOW__USER", name)
