@@ -4,6 +4,9 @@ The data key of the user is destroyed, so that their records in bronze, and in e
 more. Their rows go from silver and gold, with the older versions of the tables; whole files that name them go. Whatever
 comes in of them later is not kept: a topic, a file or a backup that is read again does not bring them back.
 
+In this order: the key; rows of bronze, silver and gold, each table's older versions and log; exported files; the
+warehouse, if this profile's is BigQuery; copies of files in the lake, and files in done/; the receipt.
+
 It asks first; without a terminal it wants --yes. Killed in the middle, run it again with the same user. It may be run
 beside the stream, which waits for it between two batches; a batch job or a question that reads older versions of a
 table in that moment fails, and is run again.
@@ -63,9 +66,6 @@ def erase(arguments: argparse.Namespace) -> int:
     from shoplake.lake.data_keys import is_user_id, open_data_keys
 
     lake = locate_lake(settings)
-    if not lake.is_local:
-        raise ConfigError(f"{lake.root} is in a bucket, and an erasure works on a local lake only: the files that it "
-                          "would write there cannot be asked for a text afterwards. Nothing was erased")
     data_keys = open_data_keys(settings, lake)
     if data_keys is None:
         raise ConfigError("governance.pseudonyms is off: rows are not told apart by a key, and nobody can be erased "
@@ -76,12 +76,12 @@ def erase(arguments: argparse.Namespace) -> int:
     receipt_file = create_private(arguments.receipt) if arguments.receipt else None
     with audited(lake, settings, "erase", "a user") as details:
         done = erase_user(lake, data_keys, arguments.user, settings.lake.lock_timeout)
+        is_published = publish(settings, lake)
         files = erase_files(lake, settings, data_keys, arguments.user)
-        publish(settings)
         details |= {"records": done.records, "files": len(files.deleted)}
-    facts = {"lake": lake.root, "records": done.records, "rows": done.rows, "deleted_files": len(files.deleted),
-             "left_files": list(files.left), "unread_files": list(files.unread),
-             "event_days": sorted(day.isoformat() for day in done.event_days)}
+    facts = {"lake": lake.root, "records": done.records, "unsure_records": done.unsure, "rows": done.rows,
+             "deleted_files": list(files.deleted), "left_files": list(files.left), "unread_files": list(files.unread),
+             "is_published": is_published, "event_days": sorted(day.isoformat() for day in done.event_days)}
     receipt = make_receipt(arguments.user, facts, settings)
     if receipt_file:
         with receipt_file:
@@ -104,20 +104,26 @@ def confirm(lake: "Lake", arguments: argparse.Namespace) -> None:
         raise ShoplakeError("nothing was erased")
 
 
-def publish(settings: Settings) -> None:
-    """Bring every table that an erasure may change to BigQuery; DuckDB reads the lake itself."""
+def publish(settings: Settings, lake: "Lake") -> bool:
+    """Bring every table that an erasure may change to BigQuery; DuckDB reads the lake itself. Tell whether it did."""
     from shoplake.governance.erasure import tables_to_publish
+    from shoplake.lake.export import drop_exports
     from shoplake.sections import ADMIN
     from shoplake.warehouse import open_warehouse
 
-    if settings.warehouse.kind == "bigquery":
-        with open_warehouse(settings, ADMIN) as warehouse:
-            warehouse.publish(tables_to_publish())
+    for table in tables_to_publish():
+        drop_exports(lake, table)
+    if settings.warehouse.kind != "bigquery":
+        return False
+    with open_warehouse(settings, ADMIN) as warehouse:
+        warehouse.publish(tables_to_publish())
+    return True
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Refuse a receipt that is not sound, or another user's."""
     from shoplake.governance.receipts import check_receipt, public_key_of
+    from shoplake.lake.keys import has_key
 
     try:
         if arguments.check.stat().st_size > MAX_RECEIPT_BYTES:
@@ -125,7 +131,11 @@ def check(arguments: argparse.Namespace) -> int:
         receipt: Any = json.loads(arguments.check.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{arguments.check} cannot be read as a receipt: {error}") from error
-    public_key = arguments.public_key or public_key_of(load_settings(arguments.profile))
+    settings = load_settings(arguments.profile)
+    if not arguments.public_key and not has_key(settings):
+        raise ConfigError("this lake has no master key, so no receipt is signed with it. Give the public key of "
+                          "the one that signed this receipt: --public-key")
+    public_key = arguments.public_key or public_key_of(settings)
     if wrong := check_receipt(receipt, public_key, arguments.user):
         raise GateRefusedError(f"{arguments.check}: {wrong}")
     print_result({"sound": True, "public_key": receipt["public_key"]},
@@ -137,10 +147,17 @@ def describe(facts: dict[str, Any], receipt: dict[str, Any], file: Path | None) 
     """Say in words what was erased, and what is left to do."""
     lines = [f"{facts['records']:,} records of the user cannot be read any more, and these rows are gone:"]
     lines += [f"  {name:<32}{count:>12,}" for name, count in facts["rows"].items()] or ["  none"]
-    lines.append(f"{facts['deleted_files']:,} files that name the user were deleted.")
+    lines += [f"Deleted, because it names the user: {address}" for address in facts["deleted_files"]]
+    if facts["unsure_records"]:
+        lines.append(f"{facts['unsure_records']:,} records that cannot be read hold this number, which may be anything "
+                     "there, and stay encrypted. To see them: python utils/replay_quarantine.py --show 20")
     lines += [f"It names the user and lies nowhere else, so it is left to you: {address}"
               for address in facts["left_files"]]
-    lines += [f"Not looked into, because it cannot be read: {address}" for address in facts["unread_files"]]
+    lines += [f"Does not tell, because it or a line of it cannot be read: {address}"
+              for address in facts["unread_files"]]
+    if not facts["is_published"]:
+        lines.append("This profile's warehouse is the lake itself. If the lake was ever published to BigQuery with "
+                     "another one: python gcp/bigquery_client.py publish --profile …")
     if facts["event_days"]:
         first, last = facts["event_days"][0], facts["event_days"][-1]
         lines.append("The sums in gold, which name nobody, still count what the user bought. To build their days "

@@ -6,7 +6,7 @@ balances. Aggregates of gold, which name nobody, stay as they are until their da
 """
 # ruff: noqa: S608 - every name that is put into a query stands in this file or the contract; no value is.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,7 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import write_deltalake
-from deltalake.table import TableMerger
 
 from shoplake.contract.measures import LIVE_WINDOWS, SALES, SALES_EVENT_TYPES, LiveWindow
 from shoplake.contract.render import arrow_schema
@@ -48,14 +47,17 @@ from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.maintenance import purge_history, write_lock
 from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.lake.rebuild import clear_scratch
+from shoplake.lake.replay import REPLAY_OF
 from shoplake.lake.sql import ask_number, connect_duckdb, select_table
 from shoplake.lake.users import line_place
 
 _PLACES = {SILVER_EVENTS: "silver", SILVER_DUPLICATES: "duplicate", SILVER_QUARANTINE: "quarantine"}
 _COORDINATES = ("origin", "partition", "offset")
 _AT = ", ".join(f'"{name}"' for name in _COORDINATES)
-_KEYED = (*_COORDINATES, "ingest_date")
+_PLACE = (*_COORDINATES, "ingest_date")
+_MARK_OF_A_COPY = f"[header FOR header IN headers IF header.key = '{REPLAY_OF}']"
 _FETCH_ROWS = 1000
+_STREAMED_ROWS = 100_000
 
 
 @dataclass
@@ -65,10 +67,13 @@ class Erasure:
     Attributes:
         records: records of the person in bronze, now unreadable or without their payload.
         rows: table -> rows taken out of it.
+        unsure: records that cannot be read and hold the user's id, which is a number and may be anything there; they
+            stay.
         event_days: shop days on which silver.events lost rows; gold's aggregates of these days still count them.
     """
 
     records: int = 0
+    unsure: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     event_days: set[date] = field(default_factory=set)
 
@@ -92,13 +97,13 @@ def erase_user(lake: Lake, data_keys: DataKeys, user: str, lock_timeout: float) 
         if lake.is_local:
             clear_scratch(lake)  # of a rebuild that died: whole tables
     for table in _tables_of_users():
-        with hold_lock(lake, write_lock(table), lock_timeout) as lock:
+        with hold_lock(lake, write_lock(table), lock_timeout) as lock, connect_duckdb(lake) as connection:
             if table is CANCELLATIONS:
-                _note(done, table, _delete_orphans(lake, table, lock))
+                _note(done, table, _delete_orphans(connection, lake, lock))
             elif table is BRONZE_USERS:
-                _take_out_lines(lake, data_keys, user, lock)
+                _take_out_lines(connection, lake, data_keys, user, lock)
             else:
-                _note(done, table, _delete_where(lake, table, pseudonym, lock))
+                _note(done, table, _delete(connection, lake, table, f"user_id = {text_literal(pseudonym)}", lock))
             purge_history(lake, table, lock)
     return done
 
@@ -120,20 +125,19 @@ def _take_out_records(
     lake: Lake, data_keys: DataKeys, data_key_id: str, user: str, done: Erasure, lock: HeldLock,
 ) -> None:
     with connect_duckdb(lake) as connection:
-        _collect_places(connection, lake, data_keys, data_key_id, user)
+        done.unsure = _collect_places(connection, lake, data_keys, data_key_id, user)
         _add_tombstones(connection, lake, lock)
         done.records = ask_number(connection, "SELECT count(*) FROM places")
         _find_lost_days(connection, lake, done)
         for live in LIVE_WINDOWS:
             _count_windows_again(connection, lake, live, lock)
         for table in _PLACES:
-            _note(done, table, _delete_at(connection, lake, table, lock))
+            _note(done, table, _delete(connection, lake, table, _stands_in("places"), lock))
         # The last, because a broken record that names the user is found by its payload.
         for table in (SILVER_QUARANTINE, BRONZE_EVENTS):
-            _update(lake, table, connection.execute("FROM keyed").to_arrow_table(),
-                    {"key": "NULL", "headers": "NULL"}, lock)
-        _update(lake, BRONZE_EVENTS, connection.execute("FROM named").to_arrow_table(), {
-            "key": "NULL", "value": "NULL", "headers": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
+            _update(connection, lake, table, _stands_in("keyed"), {"key": "NULL", "headers": _MARK_OF_A_COPY}, lock)
+        _update(connection, lake, BRONZE_EVENTS, _stands_in("named"), {
+            "key": "NULL", "value": "NULL", "headers": _MARK_OF_A_COPY, "data_key_id": text_literal(OUTSIDE)}, lock)
     for table in (BRONZE_EVENTS, *_PLACES, *(live.table for live in LIVE_WINDOWS)):
         purge_history(lake, table, lock)
 
@@ -147,12 +151,16 @@ def _tables_of_users() -> Iterator[Table]:
 
 def _collect_places(
     connection: duckdb.DuckDBPyConnection, lake: Lake, data_keys: DataKeys, data_key_id: str, user: str,
-) -> None:
+) -> int:
     """Make three tables of coordinates with ingest_date.
 
     `named`: of records with a day's key that name the user; `keyed`: of other users' records whose Kafka key is the
     user's id; `places`: of all that go, the user's own and `named`.
+
+    Returns:
+        Erasure.unsure.
     """
+    unsure = 0
     bronze = select_table(connection, lake, BRONZE_EVENTS)
     answer = connection.execute(f"""
         SELECT origin, "partition", "offset", ingest_date, data_key_id, key, value FROM ({bronze})
@@ -168,21 +176,28 @@ def _collect_places(
             if not name.startswith(DAY_KEY):
                 if key == user.encode():
                     found["keyed"].append((origin, part, offset, day))
-            elif any(names_user(text, user) for text in (key, opener.open(name, sealed_value, place, VALUE)) if text):
+                continue
+            said = {names_user(text, user) for text in (key, opener.open(name, sealed_value, place, VALUE)) if text}
+            if True in said:
                 found["named"].append((origin, part, offset, day))
+            elif None in said:
+                unsure += 1
     types = (pa.string(), pa.int32(), pa.int64(), pa.date32())
     for name, places in found.items():
         columns = zip(*places, strict=True) if places else ((), (), (), ())
         connection.register(f"{name}_rows", pa.table({
             column: pa.array(values, type_)
-            for column, values, type_ in zip(_KEYED, columns, types, strict=True)}))
+            for column, values, type_ in zip(_PLACE, columns, types, strict=True)}))
         connection.execute(f"CREATE TEMP TABLE {name} AS FROM {name}_rows")
     connection.execute(f"""
         CREATE TEMP TABLE places AS
         SELECT {_AT}, ingest_date FROM ({bronze}) WHERE data_key_id = ? UNION FROM named""", [data_key_id])
+    return unsure
 
 
-def _take_out_lines(lake: Lake, data_keys: DataKeys, user: str, lock: HeldLock) -> None:
+def _take_out_lines(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, data_keys: DataKeys, user: str, lock: HeldLock,
+) -> None:
     """Take lines of files of users that do not tell one user, and name this one, out of bronze.users."""
     if not table_exists(lake, BRONZE_USERS):
         return
@@ -192,15 +207,10 @@ def _take_out_lines(lake: Lake, data_keys: DataKeys, user: str, lock: HeldLock) 
     named = [{"origin": row["origin"], "offset": row["offset"]} for row in lines.to_pylist()
              if names_user(opener.open(row["data_key_id"], row["value"], line_place(row["origin"], row["offset"]),
                                        VALUE) or b"", user)]
-    rows = pa.Table.from_pylist(named, schema=pa.schema([("origin", pa.string()), ("offset", pa.int64())]))
-    _update(lake, BRONZE_USERS, rows, {"value": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
-
-
-def _update(lake: Lake, table: Table, rows: pa.Table, changes: dict[str, str], lock: HeldLock) -> None:
-    if rows.num_rows:
-        lock.check()
-        with delta_errors(lake):
-            _merge(lake, table, rows, rows.column_names).when_matched_update(changes).execute()
+    connection.register("named", pa.Table.from_pylist(
+        named, schema=pa.schema([("origin", pa.string()), ("offset", pa.int64())])))
+    _update(connection, lake, BRONZE_USERS, _stands_in("named", ("origin", "offset")),
+            {"value": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
 
 
 def _add_tombstones(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: HeldLock) -> None:
@@ -232,43 +242,56 @@ def _find_lost_days(connection: duckdb.DuckDBPyConnection, lake: Lake, done: Era
     done.event_days |= {day for (day,) in days}
 
 
-def _delete_at(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, lock: HeldLock) -> int:
-    gone = connection.execute(f"""
-        SELECT {_AT}, {table.partition_by} FROM ({select_table(connection, lake, table)})
-        SEMI JOIN places USING ({_AT})""").to_arrow_table()
-    return _delete_matching(lake, table, gone, lock)
+def _delete_orphans(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: HeldLock) -> int:
+    """Delete the cancellations whose event is not in silver.events any more, also those that a killed run has left."""
+    events = select_table(connection, lake, SILVER_EVENTS)
+    has_event = _stands_in(f"({events})", ("event_date", "event_id"))
+    return _delete(connection, lake, CANCELLATIONS, f"NOT {has_event}", lock)
 
 
-def _delete_orphans(lake: Lake, table: Table, lock: HeldLock) -> int:
-    """Delete the rows whose event is not in silver.events any more, also those that a killed run has left."""
-    with connect_duckdb(lake) as connection:
-        events = select_table(connection, lake, SILVER_EVENTS)
-        gone = connection.execute(f"""
-            SELECT event_date, event_id FROM ({select_table(connection, lake, table)})
-            ANTI JOIN ({events}) USING (event_date, event_id)""").to_arrow_table()
-    return _delete_matching(lake, table, gone, lock)
+def _stands_in(rows: str, names: tuple[str, ...] = _COORDINATES) -> str:
+    """Give the condition that a row has its like among others."""
+    same = " AND ".join(f'other."{name}" = mine."{name}"' for name in names)
+    return f"EXISTS (SELECT 1 FROM {rows} AS other WHERE {same})"
 
 
-def _delete_matching(lake: Lake, table: Table, rows: pa.Table, lock: HeldLock) -> int:
-    if not rows.num_rows or not table_exists(lake, table):
+def _delete(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, gone: str, lock: HeldLock) -> int:
+    """Delete the rows of which a condition in SQL holds; give how many there were."""
+    return _write_again(connection, lake, table, gone, "SELECT * EXCLUDE gone FROM ({rows}) WHERE NOT gone", lock)
+
+
+def _update(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, changed: str, values: Mapping[str, str],
+    lock: HeldLock,
+) -> None:
+    """Set columns to values in SQL, in the rows of which a condition holds."""
+    columns = ", ".join(f"CASE WHEN gone THEN {value} ELSE {name} END AS {name}" for name, value in values.items())
+    _write_again(connection, lake, table, changed, f"SELECT * EXCLUDE gone REPLACE ({columns}) FROM ({{rows}})", lock)
+
+
+def _write_again(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table, condition: str, query: str, lock: HeldLock,
+) -> int:
+    """Replace the days that have rows of which a condition holds by what a query makes of them, in one commit.
+
+    delta-rs can delete, update and merge, too, but writes texts as string_view then, by which Arrow cannot filter; and
+    a lake in a bucket is read through Arrow.
+
+    Returns:
+        How many rows there were of which it holds.
+    """
+    rows = f"SELECT *, {condition} AS gone FROM ({select_table(connection, lake, table)}) AS mine"
+    found = ask_number(connection, f"SELECT count(*) FROM ({rows}) WHERE gone")
+    if not found:
         return 0
-    lock.check()
-    with delta_errors(lake):
-        merged = _merge(lake, table, rows, rows.column_names).when_matched_delete().execute()
-        return int(merged["num_target_rows_deleted"])
-
-
-def _merge(lake: Lake, table: Table, rows: pa.Table, on: Sequence[str]) -> TableMerger:
-    predicate = " AND ".join(f'mine."{name}" = gone."{name}"' for name in on)
-    return open_table(lake, table).merge(rows, predicate, source_alias="gone", target_alias="mine")
-
-
-def _delete_where(lake: Lake, table: Table, pseudonym: str, lock: HeldLock) -> int:
-    if not table_exists(lake, table):
-        return 0
-    lock.check()
-    with delta_errors(lake):
-        return int(open_table(lake, table).delete(f"user_id = {text_literal(pseudonym)}")["num_deleted_rows"])
+    where = None
+    if table.partition_by:
+        days = connection.execute(f"SELECT DISTINCT {table.partition_by} FROM ({rows}) WHERE gone").fetchall()
+        where = days_predicate(table, [day for (day,) in days])
+        rows = f"SELECT * FROM ({rows}) WHERE {where}"
+    answer = connection.execute(query.format(rows=rows)).to_arrow_reader(_STREAMED_ROWS)
+    replace_rows(lake, table, answer, where, lock)
+    return found
 
 
 def _count_windows_again(

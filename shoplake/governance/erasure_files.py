@@ -20,13 +20,14 @@ from shoplake.lake.locks import LANDING, hold_lock
 from shoplake.lake.sealed_files import file_owner, open_sealed
 from shoplake.settings import Settings
 from shoplake.sources import list_sources, open_source
+from shoplake.sources.records import SourceRecord
 
 _LONGEST_LINE = 2**20
 
 
 @dataclass(frozen=True)
 class ErasedFiles:
-    """Addresses of files: those that were deleted; others that name the user; those that could not be looked into."""
+    """Addresses of files: those that were deleted; others that name the user; those that do not tell for certain."""
 
     deleted: tuple[str, ...]
     left: tuple[str, ...]
@@ -64,10 +65,19 @@ def erase_files(lake: Lake, settings: Settings, data_keys: DataKeys, user: str) 
     return ErasedFiles(tuple(found["deleted"]), tuple(found["left"]), tuple(found["unread"]))
 
 
-def names_user(content: bytes, user: str) -> bool:
-    """Tell whether a text holds a user's id as a word of its own: not as a part of a longer name or address."""
+def names_user(content: bytes, user: str) -> bool | None:
+    """Tell whether a text holds a user's id as a word of its own: not as a part of a longer name or address.
+
+    An id of digits alone may be any number: where it is neither the whole text nor the value of `user_id`, the answer
+    is None.
+    """
+    text = content.decode(errors="replace")
     before, after = r"(?<![\w@+-])(?<!\w\.)", r"(?![\w@+-]|\.\w)"
-    return re.search(before + re.escape(user) + after, content.decode(errors="replace")) is not None
+    if not re.search(before + re.escape(user) + after, text):
+        return False
+    if not user.isdecimal() or text == user or re.search(rf'"user_id"\s*:\s*"?{user}(?!\w|\.\w)', text):
+        return True
+    return None
 
 
 def _is_elsewhere(address: str, lake: Lake, settings: Settings) -> bool:
@@ -76,7 +86,7 @@ def _is_elsewhere(address: str, lake: Lake, settings: Settings) -> bool:
 
 
 def _names_user(file: _File, settings: Settings, user: str) -> bool | None:
-    """Tell whether a file names a user; None where it cannot be read."""
+    """Tell whether a file names a user; None where it, or a line of it with their number, cannot be read."""
     try:
         with file.read() as path:
             if path is None:
@@ -87,10 +97,18 @@ def _names_user(file: _File, settings: Settings, user: str) -> bool | None:
             source = next((part for part in reversed(file.address.split("/")) if part in list_sources(settings)), None)
             if source is None:
                 return None
-            return any(names_user(text, user) for record in open_source(path, source, settings)
-                       for text in (record.key, record.value) if text)
-    except (SourceError, ConfigError, StorageError, FileNotFoundError):
+            said = [_record_names_user(record, user) for record in open_source(path, source, settings)]
+            return any(said) or (None if None in said else False)
+    except (SourceError, ConfigError, StorageError, OSError):
         return None
+
+
+def _record_names_user(record: SourceRecord, user: str) -> bool | None:
+    said = {names_user(text, user) for text in (record.key, record.value) if text}
+    if True in said:
+        return True
+    # Who is told by a record that can be read is its key: another number in it is something else.
+    return None if None in said and record.key is None else False
 
 
 def _list_copies(lake: Lake, data_keys: DataKeys) -> Iterator[_File]:

@@ -27,7 +27,11 @@ def make_receipt(user: str, facts: Mapping[str, Any], settings: Settings) -> dic
 
 
 def public_key_of(settings: Settings) -> str:
-    """Give the lake's public key for receipts, in hexadecimal digits."""
+    """Give the lake's public key for receipts, in hexadecimal digits.
+
+    Raises:
+        ConfigError: see purpose_key.
+    """
     return _private_key(settings).public_key().public_bytes_raw().hex()
 
 

@@ -132,12 +132,15 @@ def read_table(lake: Lake, table: Table, columns: Sequence[str] | None = None) -
         return scan_table(lake, table).to_table(columns=list(columns) if columns else None)
 
 
-def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock: HeldLock) -> None:
+def replace_rows(
+    lake: Lake, table: Table, rows: pa.Table | pa.RecordBatchReader, predicate: str | None, lock: HeldLock,
+) -> None:
     """Replace the rows that match `predicate` (SQL over the table's columns) by `rows`, in one commit.
 
     Every row must match the predicate. The table is made on the first call; one of an older version gets new columns.
 
     Args:
+        predicate: None replaces all.
         lock: the table's, which the caller holds.
 
     Raises:
@@ -145,9 +148,9 @@ def replace_rows(lake: Lake, table: Table, rows: pa.Table, predicate: str, lock:
         ConfigError: an older version's table lacks a column that no row may lack.
         LockError: the lock was lost; nothing is written.
     """
-    if tuple(rows.column_names) != table.column_names:
+    if tuple(rows.schema.names) != table.column_names:
         raise ContractError(
-            f"{table.name} has the columns {table.column_names}, but was given {tuple(rows.column_names)}")
+            f"{table.name} has the columns {table.column_names}, but was given {tuple(rows.schema.names)}")
     partitions = [table.partition_by] if table.partition_by else None
     exists = table_exists(lake, table)
     mark = uuid.uuid4().hex

@@ -13,7 +13,7 @@ from shoplake.contract.tables import Table
 from shoplake.errors import ContractError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, scan_table
-from shoplake.lake.buckets import upload_file
+from shoplake.lake.buckets import delete_object, list_objects, upload_file
 
 
 def export_table(lake: Lake, table: Table, path: Path) -> int:
@@ -73,6 +73,16 @@ def _hold_to(table: Table, schema: pa.Schema, rows: pa.Table) -> pa.Table:
         if not column.nullable and rows[column.name].null_count:
             raise ContractError(f"{table.name} holds a NULL in {column.name}, for which its contract has no place")
     return rows.cast(schema)
+
+
+def drop_exports(lake: Lake, table: Table) -> None:
+    """Delete what `keep_export` has left of a table."""
+    folder = f"{lake.root}/gold_export/{table.name}"
+    if lake.is_local:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        for stored in list_objects(lake, f"{folder}/"):
+            delete_object(lake, stored.address, stored.generation)
 
 
 def keep_export(lake: Lake, table: Table, file: Path) -> str:

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from c2c_files import draw_user, write_users
+from raw_records import find_words
 
-from shoplake.contract.tables import CUSTOMER_DAILY_SALES, Table
-from shoplake.lake.addresses import locate_lake
+from shoplake.contract.tables import BRONZE_EVENTS, CUSTOMER_DAILY_SALES, Table
+from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.arrow import read_table
-from shoplake.lake.buckets import NEW, write_object
-from shoplake.lake.data_keys import PSEUDONYM_LENGTH
+from shoplake.lake.buckets import NEW, list_objects, read_object, write_object
+from shoplake.lake.data_keys import open_data_keys
 from shoplake.lake.delta import session_options
 from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse.bigquery import open_bigquery
@@ -89,11 +90,40 @@ def test_bigquery_holds_what_the_embedded_warehouse_serves(
             parameters = resolve_parameters(query, {}, cloud)
             answers = [list(map(as_values, rows_of(one.query(query.sql, parameters)))) for one in (cloud, embedded)]
             assert answers[0] == answers[1], name
-    # Users are pseudonyms there, and nobody's erasure is begun that could not be ended.
-    pseudonyms = {row["user_id"] for row in read_table(lake, CUSTOMER_DAILY_SALES, ["user_id"]).to_pylist()}
-    assert {len(pseudonym) for pseudonym in pseudonyms} == {PSEUDONYM_LENGTH}
-    assert shells.run("utils/erase_user.py", "--user", "user-00001", "--yes") != 0
+    erase_somebody(shells, lake, tmp_path)
+
+
+def erase_somebody(shells: "Shells", lake: Lake, folder: Path) -> None:
+    """Take out a user who has bought, and find them in no byte of the bucket and no table of BigQuery any more."""
+    keys = open_data_keys(load_settings(), lake)
+    assert keys is not None
+    bought = {row["user_id"] for row in read_table(lake, CUSTOMER_DAILY_SALES, ["user_id"]).to_pylist()}
+    ids = set(read_table(lake, BRONZE_EVENTS, ["data_key_id"])["data_key_id"].to_pylist())
+    owners = {keys.pseudonym(owner): owner for owner in keys.owners(ids).values()}
+    pseudonym = min(bought & owners.keys())
+    words = {owners[pseudonym], pseudonym}
+    assert find_words(download(lake, folder / "before"), words)
+    shells.ok("utils/erase_user.py", "--user", owners[pseudonym], "--yes")
     shells.ok("utils/reconcile.py")
+    assert find_words(download(lake, folder / "after"), words) == {}
+    tables = [table for table in RELATIONS if isinstance(table, Table) and "user_id" in table.column_names]
+    with open_bigquery(load_settings()) as cloud, DuckDBWarehouse(lake, 60) as embedded:
+        for table in tables:
+            day = f" WHERE {table.partition_by} >= '2000-01-01'" if table.partition_by else ""
+            found = [sorted(user for (user,) in rows_of(one.query(f"SELECT user_id FROM {table.name}{day}")))
+                     for one in (cloud, embedded)]
+            assert found[0] == found[1], table.name
+            assert pseudonym not in found[0], table.name
+
+
+def download(lake: Lake, folder: Path) -> Path:
+    for stored in list_objects(lake, lake.root.rsplit("/", 1)[0] + "/"):
+        found = None if stored.address.endswith("/") else read_object(lake, stored.address)  # Hadoop's mark of a folder
+        if found:
+            file = folder / stored.address.removeprefix("gs://")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(found[0])
+    return folder
 
 
 def write_sales(file: Path) -> Path:

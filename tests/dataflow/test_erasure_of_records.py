@@ -1,12 +1,13 @@
 """Erasures of odd records, erasures that are killed, and those that are refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from lake_oracle import rows_of
-from raw_records import to_records
+from raw_records import find_words, to_records
 
 from shoplake.contract.tables import (
     BRONZE_EVENTS,
@@ -20,11 +21,12 @@ from shoplake.contract.tables import (
 from shoplake.errors import ConfigError, GateRefusedError
 from shoplake.governance import erasure
 from shoplake.governance.erasure import erase_user
-from shoplake.governance.erasure_files import names_user
+from shoplake.governance.erasure_files import ErasedFiles, erase_files, names_user
 from shoplake.lake import data_keys as data_keys_module
 from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.arrow import read_table
 from shoplake.lake.data_keys import DataKeys, open_data_keys, open_rows
+from shoplake.lake.delta import create_tables
 from shoplake.lake.reconcile import reconcile
 from shoplake.settings import load_settings
 from shoplake.streaming import ingest
@@ -55,8 +57,6 @@ def take_in(spark: "SparkSession", lake: Lake, number: int) -> None:
 
 @pytest.fixture
 def lake(pseudonyms: None, spark: "SparkSession") -> Lake:
-    from shoplake.lake.delta import create_tables
-
     settings = load_settings()
     lake = locate_lake(settings)
     create_tables(lake, INGEST_TABLES, settings.shop)
@@ -106,18 +106,67 @@ def test_a_number_that_is_somebodys_id_takes_nobody_elses_sale(lake: Lake, keys:
     assert key is None, "the record's key was the id; the record is carol's"
 
 
+def test_of_a_number_only_what_tells_whose_it_is_goes(spark: "SparkSession", lake: Lake, keys: DataKeys) -> None:
+    broken = [(b"x", b'{"product_id": 355908, broken'), (b"355908", b"broken"), (b"x", b'{"user_id": 355908, broken'),
+              (b"x", b'{"user_id": 3559080, broken'), (b"x", b"17, 355908, broken")]
+    ingest_batch(to_records(spark, [(*one, None) for one in broken], len(RECORDS)),
+                 Batch("query", 1, "origin", "events"), lake, load_settings())
+    assert erase_user(lake, keys, "355908", 10).unsure == 2
+    places = {row[0] - len(RECORDS) for row in rows_of(lake, SILVER_ERASED, ("offset",))}
+    assert places == {1, 2}
+    assert all(value in everything_opened(lake, keys) for _, value in (broken[0], broken[3], broken[4]))
+    assert reconcile(lake).is_balanced
+
+
+def test_a_file_names_whom_its_records_are_of_and_not_each_number_in_it(lake: Lake, keys: DataKeys) -> None:
+    settings = load_settings()
+    file = Path(settings.landing_root) / "done" / "events" / "sales.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("event_time,user_id,product_id,category,price,quantity,event_type,event_id\n"
+                    "2026-03-01T10:00:00Z,257597,355908,toys,2.50,3,order_created,e1\n")
+    for number in ("355908", "3", "2026"):
+        assert erase_files(lake, settings, keys, number) == ErasedFiles((), (), ())
+    file.write_text(file.read_text() + "17,355908\n")  # whose this is, nobody can say
+    assert erase_files(lake, settings, keys, "355908") == ErasedFiles((), (), (str(file),))
+    file.chmod(0)
+    locked = erase_files(lake, settings, keys, "257597")
+    assert locked.deleted == (str(file),) or (os.getuid() and locked.unread == (str(file),))
+
+
+def test_no_digest_tells_whose_it_is(
+    spark: "SparkSession", lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who has the lake and tries all users' ids must find none: every digest of a record's text has a key."""
+    records = [(b"bob", event(1, "bob", event_id=None), None), (b"bob", event(2, "bob", event_id="ab" * 32), None)]
+    digests = []
+    for name, is_on in (("clear", "false"), ("sealed", "true")):
+        monkeypatch.setenv("SHOPLAKE_GOVERNANCE__PSEUDONYMS", is_on)
+        other = Lake(str(tmp_path / name))
+        create_tables(other, INGEST_TABLES, load_settings().shop)
+        ingest_batch(to_records(spark, records, 0), Batch("query", 0, "origin", "events"), other, load_settings())
+        rows = read_table(other, SILVER_EVENTS, ["event_id", "content_hash"]).to_pylist()
+        digests.append({text for row in rows for text in row.values()})
+    clear, sealed = digests
+    assert len(clear) == len(sealed) == 4
+    assert "ab" * 32 in clear
+    assert find_words(tmp_path / "clear", clear)
+    assert find_words(tmp_path / "sealed", clear) == {}
+
+
 @pytest.mark.parametrize(("text", "user", "names"), [
     ("a bob b", "bob", True), ('{"u":"bob"}', "bob", True), ("bob.", "bob", True), ("bob", "bob", True),
     ("mary.ann@x.com", "ann@x.com", False), ("ann.smith", "ann", False), ("Zoë", "Zo", False),
     ("user-12", "user-1", False),
     ("x-bob", "bob", False), ("bob@x.com", "bob", False), ("(bob)", "bob", True), ("ann@x.com,", "ann@x.com", True),
+    ("2 of them", "2", None), ("2", "2", True), ('{"user_id":"2"}', "2", True), ('{"user_id": 2,', "2", True),
+    ('{"user_id":"2.5","n":2}', "2", None), ('{"user_id":"22"}', "2", False),
 ])
-def test_a_name_is_a_word_of_its_own(text: str, user: str, names: bool) -> None:
+def test_a_name_is_a_word_of_its_own(text: str, user: str, names: bool | None) -> None:
     assert names_user(text.encode(), user) is names
 
 
-STEPS = ("_collect_places", "_add_tombstones", "_find_lost_days", "_count_windows_again", "_delete_at", "_update",
-         "purge_history", "_delete_orphans", "_delete_where")
+STEPS = ("_collect_places", "_add_tombstones", "_find_lost_days", "_count_windows_again", "_delete", "_update",
+         "purge_history", "_delete_orphans")
 
 
 @pytest.mark.parametrize("step", STEPS)

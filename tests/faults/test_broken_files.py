@@ -64,7 +64,8 @@ def test_a_file_cut_short_is_repaired_or_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pipeline = replace(grown, folder=tmp_path)
-    shutil.copytree(grown.lake.root, pipeline.lake.root)
+    for name in ("lake", "keys"):
+        shutil.copytree(grown.folder / name, tmp_path / name)
     for name, value in {**pipeline.environment, "SHOPLAKE_DATA_DIR": str(tmp_path)}.items():
         if name.startswith(ENV_PREFIX):
             monkeypatch.setenv(name, value)

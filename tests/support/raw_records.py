@@ -1,5 +1,6 @@
 """Raw records as the stream reads them, with keys, and what lies in a file for whoever can open it."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,3 +32,16 @@ def to_records(
 def clear_bytes(file: Path) -> bytes:
     """Give a file's bytes, and of Parquet its rows in the clear as well."""
     return file.read_bytes() + (repr(pq.read_table(file).to_pylist()).encode() if file.suffix == ".parquet" else b"")
+
+
+def find_words(folder: Path, words: set[str]) -> dict[str, set[str]]:
+    """Look for words in every byte below a folder, of Parquet in the clear as well; give file -> words."""
+    pattern = re.compile(rb"(?<![0-9A-Za-z_-])(" + b"|".join(re.escape(word.encode()) for word in sorted(words))
+                         + rb")(?![0-9A-Za-z_-])")
+    found = {}
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = str(path).encode() + b"\n" + clear_bytes(path)
+            if hits := {hit.decode() for hit in pattern.findall(content)}:
+                found[str(path)] = hits
+    return found
