@@ -19,7 +19,7 @@ from shoplake.settings import PROFILES, PROJECT_ROOT, Settings, find_resources, 
 
 if TYPE_CHECKING:
     from shoplake.warehouse.google_analyzer import GoogleAnalyzer
-    from shoplake.warehouse.sql_gate import Finding
+    from shoplake.warehouse.own_sql import Finding
 
 CACHE = Path(sys.prefix) / "zetasql"
 
@@ -55,6 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _check_all(analyzer: "GoogleAnalyzer", settings: Settings) -> "Iterator[list[Finding]]":
     from shoplake.contract import tables
     from shoplake.governance.roles import load_roles
+    from shoplake.warehouse.own_sql import check_statement, check_view
     from shoplake.warehouse.plan import (
         ANY_PUBLICATION,
         merge_statement,
@@ -63,7 +64,6 @@ def _check_all(analyzer: "GoogleAnalyzer", settings: Settings) -> "Iterator[list
         staging_name,
     )
     from shoplake.warehouse.role_plan import plan_role_views, plan_row_policies
-    from shoplake.warehouse.sql_gate import check_statement, check_view
 
     gcp, governance = settings.gcp, settings.governance
     yield from _check_files(analyzer, sorted(Path(str(find_resources("sql"))).rglob("*.sql")))
@@ -82,7 +82,7 @@ def _check_all(analyzer: "GoogleAnalyzer", settings: Settings) -> "Iterator[list
 
 
 def _check_files(analyzer: "GoogleAnalyzer", files: list[Path]) -> "Iterator[list[Finding]]":
-    from shoplake.warehouse.sql_gate import check_query
+    from shoplake.warehouse.own_sql import check_query
 
     for file in files:
         yield check_query(analyzer, _name(file), file.read_text(encoding="utf-8"))

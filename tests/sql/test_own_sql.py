@@ -14,8 +14,8 @@ from shoplake.contract.tables import LATEST_WINDOW_PRODUCTS
 from shoplake.errors import EXIT_OK, EXIT_REFUSED
 from shoplake.settings import PROJECT_ROOT, load_settings
 from shoplake.warehouse.google_analyzer import GoogleAnalyzer
+from shoplake.warehouse.own_sql import check_query, check_statement, check_view
 from shoplake.warehouse.plan import ANY_PUBLICATION, merge_statement, plan_bigquery, published_tables, staging_name
-from shoplake.warehouse.sql_gate import check_query, check_statement, check_view
 
 MAIN: Callable[[list[str]], int] = runpy.run_path(str(PROJECT_ROOT / "utils" / "check_sql.py"))["main"]
 RIGHT = """-- Sales of products

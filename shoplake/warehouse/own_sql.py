@@ -1,4 +1,4 @@
-"""The gate before our own statements: each must be right in BigQuery, mean the same in DuckDB, and read few partitions.
+"""Checks of our own statements: each must be right in BigQuery, mean the same in DuckDB, and read few partitions.
 
 A query of sql/ passes if its header is right, Google's analyzer accepts it against the contract's schemas, every
 construct is among those proven in both warehouses, each scan names its partitions, and both sides tell one type for
