@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lake_oracle import payloads_of
 
 from shoplake import embedded_broker
 from shoplake.contract import tables
 from shoplake.installation import locate_installation
 from shoplake.java import find_java
-from shoplake.lake.arrow import read_table
 from shoplake.processes import HOST, find_free_port, is_listening
 
 if TYPE_CHECKING:
@@ -204,8 +204,8 @@ def add_copies(pipeline: "Pipeline") -> dict[str, Any]:
     truth = pipeline.truth
     assert truth is not None
     once, copies = Counter(truth["bronze.events"]), []
-    for value in read_table(pipeline.lake, tables.BRONZE_EVENTS, ["value"])["value"].to_pylist():
-        digest = hashlib.sha256(value).hexdigest()
+    for row in payloads_of(pipeline.lake, tables.BRONZE_EVENTS, ["value"]):
+        digest = hashlib.sha256(row["value"]).hexdigest()
         if once[digest]:
             once[digest] -= 1
         else:
