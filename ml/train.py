@@ -12,17 +12,13 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shoplake.errors import EXIT_OK
 from shoplake.forecasting.names import LEARNED_MODELS
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, Settings, load_settings
-
-if TYPE_CHECKING:
-    from shoplake.forecasting.history import DemandHistory
-    from shoplake.forecasting.intervals import BandModel
 
 # A run of its own costs some 20 rows of the database and a folder.
 MAX_ITEM_RUNS = 1000
@@ -56,7 +52,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     from shoplake.forecasting.history import build_history
     from shoplake.forecasting.inputs import hash_file, read_sales, resolve_as_of
     from shoplake.forecasting.promotions import read_promotions
-    from shoplake.forecasting.training import check_history, fit_models, validation_cutoffs
+    from shoplake.forecasting.training import check_history, fit_everything, validation_cutoffs
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.locks import hold_lock
     from shoplake.registry.champions import enter_champions
@@ -74,47 +70,39 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     registry = open_registry(settings)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)
     first, last = history.until(cutoffs[0]).cutoff, history.until(cutoffs[-1]).cutoff
-    log.info("comparing on the 7 days after each of the cutoffs %s to %s", first, last)
-    candidates = fit_models(history.until(cutoffs[0]), settings.ml)
+    log.info("training on the days up to %s, and up to %s: compared on the 7 days after each cutoff from there to %s",
+             history.cutoff, first, last)
+    fitted = fit_everything(history, cutoffs[0], settings.ml)
     champions = enter_champions(registry, LEARNED_MODELS, sales.data, history, cutoffs[0], settings.ml)
     evaluation = evaluate_forecasters(history, {
-        **{one.name: one for one in (*candidates, *BASELINES)},
-        **{one.column: one.forecaster for one in champions.values() if one.forecaster}}, cutoffs)
+        **{one.name: one for one in (*fitted.candidates, *BASELINES)},
+        **{one.column: one.forecaster for one in champions.values() if one.forecaster}}, cutoffs, settings.ml.processes)
     metrics = evaluation.metrics()
-    log.info("training on all days up to %s", history.cutoff)
     data = {"name": sales.data, "version": sales.version, "products": len(history.product_ids),
             "promotions": hash_file(plan) if plan else None, "first_day": history.first_day,
             "last_day": history.cutoff, "units": int(history.units.sum()),
             "rows": int((sales.rows["event_date"].dt.date <= history.cutoff).sum())}
     facts = {"trained_at": datetime.now(UTC).isoformat(timespec="seconds"), "data": data, "metrics": metrics,
              "validation": {"first_cutoff": first, "last_cutoff": last}}
-    models = fit_models(history, settings.ml)
-    fitted: list[Fitted] = [*(model.regressor for model in models), *_fit_bands(history, settings)]
-    effects = next((rows for model in models if (rows := explain_trees(model, history)[0])), [])
+    if fitted.bands is None:
+        log.warning("%d days up to %s are too few for bands: forecasts have no limits", history.days, history.cutoff)
+    artifacts: list[Fitted] = [*(model.regressor for model in fitted.models), *filter(None, [fitted.bands])]
+    effects = next((rows for model in fitted.models if (rows := explain_trees(model, history)[0])), [])
     with hold_lock(lake, MODELS_LOCK, settings.lake.lock_timeout):
         manifests = {one.name: save_artifact(find_folder(settings, sales.data), one, history.cutoff, settings.ml, facts)
-                     for one in fitted}
+                     for one in artifacts}
         versions = log_training(registry, Training(
             history, settings.ml, facts, {name: manifest.parent for name, manifest in manifests.items()},
             evaluation.week_errors(), champions, effects), flags.item_runs)
     told = {one.name: {"model_version": hash_fitted(one), "manifest": str(manifests[one.name]),
                        "version": versions[one.name].number if one.name in versions else None,
                        "is_challenger": one.name in versions and CHALLENGER in versions[one.name].aliases}
-            for one in fitted}
+            for one in artifacts}
     result = {"as_of_date": history.cutoff, **facts, "models": told,
               "run_id": next(iter(versions.values())).run_id,
               "champions": {name: {"version": one.version.number, "note": one.note} for name, one in champions.items()}}
     print_result(result, _describe(result, flags.data), flags.json)
     return EXIT_OK
-
-
-def _fit_bands(history: "DemandHistory", settings: Settings) -> "list[BandModel]":
-    from shoplake.forecasting.intervals import BandModel, has_days_for_bands
-
-    if not has_days_for_bands(history):
-        log.warning("%d days up to %s are too few for bands: forecasts have no limits", history.days, history.cutoff)
-        return []
-    return [BandModel.fit(history, settings.ml)]
 
 
 def _describe(result: dict[str, Any], file: Path | None) -> str:

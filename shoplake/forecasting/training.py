@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from shoplake.errors import ForecastError
 from shoplake.forecasting.backtest import Eligibility
 from shoplake.forecasting.features import build_features
 from shoplake.forecasting.history import DemandHistory
+from shoplake.forecasting.intervals import BandModel, has_days_for_bands
 from shoplake.forecasting.levels import WEEK
 from shoplake.forecasting.metrics import lag1_scales, revenue_share
 from shoplake.forecasting.models import REGRESSORS, LearnedModel, TrainingRows, fit_model
@@ -124,6 +126,33 @@ def rows_at(history: DemandHistory, days: int, share: float, settings: MlSetting
         is_row &= np.random.default_rng([settings.xgboost.seed, days]).random(is_row.shape) < share
     weights = revenue_share(known) / np.sqrt(lag1_scales(known, WEEK))
     return TrainingRows(features.items[is_row], base[is_row], units[is_row], weights[is_row])
+
+
+@dataclass(frozen=True)
+class FittedModels:
+    """What a training fits.
+
+    Attributes:
+        candidates: on the days before those that they are scored on.
+        models: on all days.
+        bands: on all days; None where they are too few.
+    """
+
+    candidates: tuple[LearnedModel, ...]
+    models: tuple[LearnedModel, ...]
+    bands: BandModel | None
+
+
+def fit_everything(history: DemandHistory, first_cutoff: int, settings: MlSettings) -> FittedModels:
+    """Fit the models up to a cutoff, the models on all days, and the bands, on ml.processes of this machine.
+
+    XGBoost has one thread in each, so its trees are the same however many processes there are.
+    """
+    fits = [delayed(fit_models)(history.until(first_cutoff), settings), delayed(fit_models)(history, settings)]
+    if has_days_for_bands(history):
+        fits.append(delayed(BandModel.fit)(history, settings))
+    candidates, models, *bands = Parallel(n_jobs=min(settings.processes, len(fits)))(fits)
+    return FittedModels(candidates, models, bands[0] if bands else None)
 
 
 def fit_models(history: DemandHistory, settings: MlSettings) -> tuple[LearnedModel, ...]:

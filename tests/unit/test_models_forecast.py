@@ -20,7 +20,13 @@ from shoplake.forecasting.names import (
     NAIVE,
     SEASONAL_NAIVE,
 )
-from shoplake.forecasting.training import build_training_rows, check_history, fit_models, validation_cutoffs
+from shoplake.forecasting.training import (
+    build_training_rows,
+    check_history,
+    fit_everything,
+    fit_models,
+    validation_cutoffs,
+)
 from shoplake.registry.evaluation import evaluate_forecasters
 from shoplake.settings import load_settings
 
@@ -110,6 +116,23 @@ def test_the_same_history_and_seed_give_the_same_model() -> None:
     assert [model.version for model in one] == [model.version for model in other]
     for first, second in zip(one, other, strict=True):
         assert first.forecast(history).units.tobytes() == second.forecast(history).units.tobytes()
+
+
+def test_two_processes_give_what_one_does() -> None:
+    history = seasonal_history(120, 8)
+    cutoffs = validation_cutoffs(history.days, ML.validation_days)
+    one, two = (fit_everything(history, cutoffs[0], ML.model_copy(update={"processes": count})) for count in (1, 2))
+    for fits in ("candidates", "models"):
+        mine, theirs = getattr(one, fits), getattr(two, fits)
+        assert mine[1].version == theirs[1].version
+        assert mine[1].forecast(history).units.tobytes() == theirs[1].forecast(history).units.tobytes()
+        np.testing.assert_allclose(mine[0].forecast(history).units, theirs[0].forecast(history).units, rtol=1e-9)
+    assert one.models[1].version != one.candidates[1].version
+    assert (one.bands is None) == (two.bands is None)
+    forecasters = {model.name: model for model in (*two.candidates, *BASELINES)}
+    alone, shared = (evaluate_forecasters(history, forecasters, cutoffs, count) for count in (1, 3))
+    for name in forecasters:
+        np.testing.assert_array_equal(alone.forecasts[name], shared.forecasts[name])
 
 
 def test_another_seed_gives_another_tree_model() -> None:
