@@ -101,7 +101,7 @@ def erase_user(lake: Lake, data_keys: DataKeys, user: str, lock_timeout: float) 
             if table is CANCELLATIONS:
                 _note(done, table, _delete_orphans(connection, lake, lock))
             elif table is BRONZE_USERS:
-                _take_out_lines(connection, lake, data_keys, user, lock)
+                done.unsure += _take_out_lines(connection, lake, data_keys, user, lock)
             else:
                 _note(done, table, _delete(connection, lake, table, f"user_id = {text_literal(pseudonym)}", lock))
             purge_history(lake, table, lock)
@@ -197,20 +197,25 @@ def _collect_places(
 
 def _take_out_lines(
     connection: duckdb.DuckDBPyConnection, lake: Lake, data_keys: DataKeys, user: str, lock: HeldLock,
-) -> None:
-    """Take lines of files of users that do not tell one user, and name this one, out of bronze.users."""
+) -> int:
+    """Take lines of files of users that do not tell one user, and name this one, out of bronze.users.
+
+    Returns:
+        How many more are like Erasure.unsure.
+    """
     if not table_exists(lake, BRONZE_USERS):
-        return
+        return 0
     lines = read_table(lake, BRONZE_USERS, ["origin", "offset", "data_key_id", "value"])
     lines = lines.filter(pc.starts_with(lines["data_key_id"], DAY_KEY))
     opener = open_rows(data_keys, set(lines["data_key_id"].to_pylist()))
-    named = [{"origin": row["origin"], "offset": row["offset"]} for row in lines.to_pylist()
-             if names_user(opener.open(row["data_key_id"], row["value"], line_place(row["origin"], row["offset"]),
-                                       VALUE) or b"", user)]
+    said = [(row, names_user(opener.open(row["data_key_id"], row["value"], line_place(row["origin"], row["offset"]),
+                                         VALUE) or b"", user)) for row in lines.to_pylist()]
     connection.register("named", pa.Table.from_pylist(
-        named, schema=pa.schema([("origin", pa.string()), ("offset", pa.int64())])))
+        [{"origin": row["origin"], "offset": row["offset"]} for row, names in said if names],
+        schema=pa.schema([("origin", pa.string()), ("offset", pa.int64())])))
     _update(connection, lake, BRONZE_USERS, _stands_in("named", ("origin", "offset")),
             {"value": "NULL", "data_key_id": text_literal(OUTSIDE)}, lock)
+    return sum(names is None for _, names in said)
 
 
 def _add_tombstones(connection: duckdb.DuckDBPyConnection, lake: Lake, lock: HeldLock) -> None:
