@@ -286,17 +286,16 @@ def _write_again(
         How many rows there were of which it holds.
     """
     rows = f"SELECT *, {condition} AS gone FROM ({select_table(connection, lake, table)}) AS mine"
-    found = ask_number(connection, f"SELECT count(*) FROM ({rows}) WHERE gone")
+    found = dict(connection.execute(
+        f"SELECT {table.partition_by or 'NULL'}, count(*) FROM ({rows}) WHERE gone GROUP BY 1").fetchall())
     if not found:
         return 0
-    where = None
-    if table.partition_by:
-        days = connection.execute(f"SELECT DISTINCT {table.partition_by} FROM ({rows}) WHERE gone").fetchall()
-        where = days_predicate(table, [day for (day,) in days])
+    where = days_predicate(table, list(found)) if table.partition_by else None
+    if where:
         rows = f"SELECT * FROM ({rows}) WHERE {where}"
     answer = connection.execute(query.format(rows=rows)).to_arrow_reader(_STREAMED_ROWS)
     replace_rows(lake, table, answer, where, lock)
-    return found
+    return sum(found.values())
 
 
 def _count_windows_again(

@@ -97,8 +97,13 @@ def _names_user(file: _File, settings: Settings, user: str) -> bool | None:
             source = next((part for part in reversed(file.address.split("/")) if part in list_sources(settings)), None)
             if source is None:
                 return None
-            said = [_record_names_user(record, user) for record in open_source(path, source, settings)]
-            return any(said) or (None if None in said else False)
+            is_unsure = False
+            for record in open_source(path, source, settings):
+                names_him = _record_names_user(record, user)
+                if names_him:
+                    return True
+                is_unsure |= names_him is None
+            return None if is_unsure else False
     except (SourceError, ConfigError, StorageError, OSError):
         return None
 

@@ -77,7 +77,7 @@ def _hold_to(table: Table, schema: pa.Schema, rows: pa.Table) -> pa.Table:
 
 def drop_exports(lake: Lake, table: Table) -> None:
     """Delete what `keep_export` has left of a table."""
-    folder = f"{lake.root}/gold_export/{table.name}"
+    folder = _export_folder(lake, table)
     if lake.is_local:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -90,12 +90,16 @@ def keep_export(lake: Lake, table: Table, file: Path) -> str:
 
     On a local disk it takes the place of the table's last one; in a bucket they are deleted by their age.
     """
-    folder = f"{lake.root}/gold_export/{table.name}"
+    folder = _export_folder(lake, table)
     address = f"{folder}/{file.name}"
     if lake.is_local:
-        shutil.rmtree(folder, ignore_errors=True)
+        drop_exports(lake, table)
         Path(folder).mkdir(parents=True)
         shutil.copyfile(file, address)
     elif upload_file(lake, file, address) is None:
         raise StorageError(f"{address} is there already, with other bytes. Publish again: the file gets another name")
     return address
+
+
+def _export_folder(lake: Lake, table: Table) -> str:
+    return f"{lake.root}/gold_export/{table.name}"

@@ -213,9 +213,9 @@ def test_a_dataset_lets_the_views_of_roles_read_and_the_private_one_nobody_else_
         assert entry == {"role": None, "dataset": {"dataset": reference, "targetTypes": ["VIEWS"]}}
     assert held["access"][:len(kept)] == kept
     assert len(views) == (9 if dataset == "private" else 3)
-    changes = ["GET", "PATCH"] * (2 if dataset == "private" else 1)
-    looks = ["GET"] * (2 if dataset == "private" else 1)
-    assert [method for method, _, _ in google.requests] == changes + looks, "the second time nothing is missing"
+    steps = 2 if dataset == "private" else 1
+    assert [method for method, _, _ in google.requests] == ["GET", "PATCH"] * steps + ["GET"] * steps, (
+        "the second time nothing is missing")
 
 
 def test_a_role_that_nobody_has_any_more_loses_its_row_policy(

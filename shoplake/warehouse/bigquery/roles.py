@@ -101,11 +101,8 @@ def _call(jobs: Jobs, method: str, path: str, data: Mapping[str, Any] | None = N
 
 def _close_to_project(jobs: Jobs, dataset: str) -> None:
     found = jobs.client.get_dataset(dataset, retry=RETRY)
-    entries = [entry for entry in found.access_entries
-               if not (entry.entity_type == "specialGroup" and entry.entity_id in _PROJECT_GROUPS)]
-    if entries != list(found.access_entries):
-        found.access_entries = entries
-        jobs.client.update_dataset(found, ["access_entries"], retry=RETRY)
+    _let_in(jobs, found, [entry for entry in found.access_entries
+                          if not (entry.entity_type == "specialGroup" and entry.entity_id in _PROJECT_GROUPS)])
 
 
 def _authorise(jobs: Jobs, dataset: str, views: Sequence[str]) -> None:
@@ -117,6 +114,10 @@ def _authorise(jobs: Jobs, dataset: str, views: Sequence[str]) -> None:
         if wanted not in known:
             entries.append(bigquery.AccessEntry(
                 entity_type="dataset", entity_id={"dataset": wanted, "targetTypes": ["VIEWS"]}))
-    if entries != list(found.access_entries):
-        found.access_entries = entries
-        jobs.client.update_dataset(found, ["access_entries"], retry=RETRY)
+    _let_in(jobs, found, entries)
+
+
+def _let_in(jobs: Jobs, dataset: bigquery.Dataset, entries: list[bigquery.AccessEntry]) -> None:
+    if entries != list(dataset.access_entries):
+        dataset.access_entries = entries
+        jobs.client.update_dataset(dataset, ["access_entries"], retry=RETRY)
