@@ -80,7 +80,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     lake = locate_lake(settings)
     sales = _read(settings, flags)
     promotions = read_promotions(flags.promotions or settings.promotions_path)
-    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
+    history = build_history(
+        sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions, settings.ml.closed_days)
     origins = plan_origins(history)
     wanted = [WMIXT, *(name for name in flags.models if name != WMIXT)]
     members = tuple(name for name in wanted if name in (WMIXT, *LEARNED_MODELS))

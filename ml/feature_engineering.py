@@ -40,7 +40,7 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
 
     sales = read_sales(flags.data, settings).rows
     promotions = read_promotions(flags.promotions or settings.promotions_path)
-    history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions)
+    history = build_history(sales, resolve_as_of(sales, flags.as_of), promotions, settings.ml.closed_days)
     log.info("computing features of %d products as of %s", len(history.product_ids), history.cutoff)
     table = tabulate_features(history, settings.ml.features)
     out = flags.out or settings.data_path / "features.parquet"

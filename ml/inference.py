@@ -109,7 +109,8 @@ def _forecast(settings: Settings, flags: argparse.Namespace, spread: "Spread") -
     lake = locate_lake(settings)
     sales = read_sales(flags.data, settings)
     promotions = read_promotions(flags.promotions or settings.promotions_path)
-    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
+    history = build_history(
+        sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions, settings.ml.closed_days)
     forecaster, served, bands = _find_forecaster(settings, flags, sales.data, history.cutoff, spread)
     log.info("forecasting %d products after %s with %s (%s)", len(history.product_ids), history.cutoff, flags.model,
              served or "nothing to train")

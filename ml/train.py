@@ -65,7 +65,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
     sales = read_sales(flags.data, settings)
     plan = flags.promotions or settings.promotions_path
     promotions = read_promotions(plan)
-    history = build_history(sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions)
+    history = build_history(
+        sales.rows, resolve_as_of(sales.rows, flags.as_of), promotions, settings.ml.closed_days)
     check_history(history, settings.ml.min_history_days)
     registry = open_registry(settings)
     cutoffs = validation_cutoffs(history.days, settings.ml.validation_days)

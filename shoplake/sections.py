@@ -3,6 +3,7 @@
 What each key means stands in configs/config.yaml.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
@@ -172,6 +173,7 @@ class MlSettings(_Section):
     max_training_rows: PositiveInt
     validation_days: PositiveInt
     promotions_file: str
+    closed_days: Annotated[tuple[date, ...], Field(max_length=10_000)]
     features: FeatureSettings
     xgboost: XGBoostSettings
 

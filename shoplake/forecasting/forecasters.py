@@ -54,12 +54,13 @@ def forecast_items(forecaster: Forecaster, history: DemandHistory) -> Forecast:
     """Forecast every product of the history, whatever the forecaster.
 
     A product with a series of fewer than two days (or never sold) gets the mean units per day of its category's
-    products over the last 28 days, marked as a fallback.
+    products over the last 28 days, marked as a fallback. Nothing is forecast for a day on which the shop is closed.
     """
     forecast = forecaster.forecast(history)
     is_short = ~history.has_series
     category_means = mean_by_category(history, rolling_mean(history, history.units, FALLBACK_DAYS))
     units = np.where(is_short[:, np.newaxis], category_means[:, np.newaxis], np.maximum(forecast.units, 0.0))
+    units[:, history.closed[history.days:]] = 0.0
     return Forecast(units, {**forecast.fallbacks, **dict.fromkeys(np.flatnonzero(is_short).tolist(), TOO_SHORT)})
 
 

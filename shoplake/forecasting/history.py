@@ -1,5 +1,6 @@
 """Demand as a dense grid of products by days: what features and models see, and all that they see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -14,7 +15,7 @@ from shoplake.forecasting.stock_outs import NEVER, find_stock_outs
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-# Promotions are told of so many days after the cutoff: those that are forecast.
+# Promotions and closed days are told of so many days after the cutoff: those that are forecast.
 PLANNED_DAYS = 7
 # Products x days; seven grids of 8 bytes stay below 3 GB; promotions take some more while they are counted.
 MAX_CELLS = 5 * 10**7
@@ -50,8 +51,10 @@ class DemandHistory:
         first_sale: column of each product's first day with units; the number of days if there was none.
         censored_since: the day on which it became known that the product was out of stock on each day, (products,
             days), as a column number; NEVER where it was not.
-        promoted: promotions as they are planned, (products, days + 7): the one thing told of days after the cutoff.
+        promoted: promotions as they are planned, (products, days + 7); they and `closed` are all that is told of days
+            after the cutoff.
         uplifts: what promotions multiply demand by, as it was known on each day, (days,).
+        closed: days on which the shop is closed, as they are planned, (days + 7,).
     """
 
     first_day: date
@@ -69,6 +72,7 @@ class DemandHistory:
     censored_since: npt.NDArray[np.int32]
     promoted: BoolArray
     uplifts: FloatArray
+    closed: BoolArray
 
     @property
     def days(self) -> int:
@@ -104,10 +108,26 @@ class DemandHistory:
         """Tell the same of some days only, (products, those days): features ask for a few of hundreds."""
         return np.asarray(self.censored_since[:, days] < self.days)
 
+    def shut(self, days: slice) -> BoolArray:
+        """Tell whether the shop was closed on some days, (those days,): so it was planned, and nothing was sold."""
+        return np.asarray(self.closed[:self.days][days] & ~(self.units[:, days] > 0).any(axis=0))
+
+    def off_sale(self, days: slice) -> BoolArray:
+        """Tell whether nobody could buy each product on some days, (products, those days): they tell of no demand.
+
+        It was out of stock, or the shop was closed; nothing is off sale before its first one.
+        """
+        is_out = self.out_of_stock(days)
+        if not self.closed.any():
+            return is_out
+        has_begun = np.arange(self.days)[days] > self.first_sale[:, np.newaxis]
+        return np.asarray(is_out | (self.shut(days) & has_begun))
+
     @property
-    def planned_uplift(self) -> FloatArray:
-        """What promotions are to multiply demand by on each of the next 7 days, (products, 7); 1 without one."""
-        return np.where(self.promoted[:, self.days:], self.uplifts[-1], 1.0)
+    def planned_factor(self) -> FloatArray:
+        """What plans multiply demand by on the next 7 days, (products, 7): 0 on closed ones, the uplift on promoted."""
+        uplift = np.where(self.promoted[:, self.days:], self.uplifts[-1], 1.0)
+        return np.where(self.closed[self.days:], 0.0, uplift)
 
     def usual_week(self, days: int, items: int) -> FloatArray:
         """Give the first items' units of the 7 days after so many, (items, 7): outliers cut off, promotions in them."""
@@ -126,16 +146,20 @@ class DemandHistory:
             self.category_codes[:known, :days],
             self.first_seen[:known], np.minimum(self.first_sale[:known], days),
             self.censored_since[:known, :days], self.promoted[:known, :days + PLANNED_DAYS], self.uplifts[:days],
+            self.closed[:days + PLANNED_DAYS],
         )
 
 
-def build_history(sales: pd.DataFrame, as_of: date, promotions: pd.DataFrame | None = None) -> DemandHistory:
+def build_history(
+    sales: pd.DataFrame, as_of: date, promotions: pd.DataFrame | None = None, closed_days: Sequence[date] = (),
+) -> DemandHistory:
     """Lay checked sales (`inputs.Sales.rows`) out as a dense grid up to and including `as_of`.
 
     A day without a row is a day without demand: gold.daily_sales has rows of days with an event only.
 
     Args:
         promotions: of `promotions.read_promotions`.
+        closed_days: ml.closed_days; those outside of the history and its next 7 days say nothing.
 
     Raises:
         ForecastError: the grid would not fit into memory: a date far off stretches it.
@@ -165,19 +189,21 @@ def build_history(sales: pd.DataFrame, as_of: date, promotions: pd.DataFrame | N
         _lay_out_counts(known, name, row, day, units.shape) for name in ("order_count", "view_count", "cart_count"))
     censored_since = find_stock_outs(units, views, carts)
     usual_units = cut_outliers(units)
+    closed = np.isin(np.arange(days + PLANNED_DAYS), [(closed_day - first_day).days for closed_day in closed_days])
+    is_shut = closed[:days] & ~(units > 0).any(axis=0)
     promoted, uplifts = np.broadcast_to(False, (len(units), days + PLANNED_DAYS)), np.ones(days)
     if promotions is not None:
         promoted = lay_out_promotions(promotions, product_ids, first_day, days + PLANNED_DAYS)
         is_promoted, each_day = promoted[:, :days], np.arange(days)
         # As each day itself knew it, and not as later ones did.
-        is_usual = (each_day >= first_sale[:, np.newaxis]) & (censored_since > each_day)
+        is_usual = (each_day >= first_sale[:, np.newaxis]) & (censored_since > each_day) & ~is_shut
         uplifts = estimate_uplift(usual_units, is_promoted, is_usual)
         usual_units = cut_outliers(units / np.where(is_promoted, uplifts, 1.0))
     return DemandHistory(
         first_day, product_ids, np.asarray(category_names, dtype=object), units, usual_units,
-        _smooth(usual_units, first_sale, censored_since), orders, amounts, last_sale,
+        _smooth(usual_units, first_sale, censored_since, is_shut), orders, amounts, last_sale,
         _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
-        first_sale, censored_since, promoted, uplifts,
+        first_sale, censored_since, promoted, uplifts, closed,
     )
 
 
@@ -204,16 +230,18 @@ def cut_outliers(units: IntArray | FloatArray) -> FloatArray:
     return np.where(active_before >= CLIP_ACTIVE_DAYS, np.minimum(units, cap), units.astype(np.float64))
 
 
-def _smooth(units: FloatArray, first_sale: IntArray, censored_since: npt.NDArray[np.int32]) -> FloatArray:
+def _smooth(
+    units: FloatArray, first_sale: IntArray, censored_since: npt.NDArray[np.int32], is_shut: BoolArray,
+) -> FloatArray:
     """Smooth each series exponentially (Brown's simple smoothing); it starts at the first sale's units.
 
-    As soon as a stock-out is known the level is what it was before it.
+    As soon as a stock-out is known the level is what it was before it; a closed day changes none.
     """
     smoothed = np.zeros_like(units)
     level = np.zeros(len(units))
     has_stock_outs = (censored_since != NEVER).any()
     for day in range(units.shape[1]):
-        newest = units[:, day]
+        newest = level if is_shut[day] else units[:, day]
         level = np.where(first_sale < day, level + SMOOTHING * (newest - level), np.where(first_sale == day, newest, 0))
         if has_stock_outs:
             rows = np.flatnonzero(censored_since[:, day] == day)

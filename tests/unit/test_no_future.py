@@ -1,5 +1,6 @@
-"""Nothing after the cutoff reaches a forecast but the plan of promotions, bit for bit; units, looks, carts do not."""
+"""Nothing after the cutoff reaches a forecast but plans of promotions and closed days, bit for bit; looks do not."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import numpy as np
@@ -17,6 +18,8 @@ from shoplake.settings import load_settings
 FIRST = date(2026, 1, 5)
 DAYS = 200
 CUTOFF = 170  # days known
+# Closed as planned; the last one lies after the cutoff.
+SHUT = (60, 97, CUTOFF - 5, CUTOFF + 2)
 ITEMS = 40
 ML = load_settings("local").ml
 
@@ -36,7 +39,7 @@ def make_shop() -> tuple[pd.DataFrame, pd.DataFrame]:
         for number in range(start, DAYS):
             promoted = (number + phase) % 60 < 6
             lift = 2.0 if promoted else 1.0
-            carts = 0 if number in out else int(rng.poisson(mean * lift))
+            carts = 0 if number in out or number in SHUT else int(rng.poisson(mean * lift))
             units = carts + int(rng.poisson(0.2)) * 9 if carts else 0
             rows.append((day(number), f"P{item:02d}", f"c{item % 3}", units, 3.0 * units, carts, carts + 4, carts))
         plan += [(f"P{item:02d}", day(number), day(number + 5)) for number in range(-phase, DAYS + 14, 60)]
@@ -44,8 +47,12 @@ def make_shop() -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(rows, columns=names), pd.DataFrame(plan, columns=["product_id", "from_date", "to_date"])
 
 
-def known_at(sales: pd.DataFrame, plan: pd.DataFrame, days: int) -> DemandHistory:
-    return build_history(sales, FIRST + timedelta(days=DAYS - 1), plan).until(days)
+def known_at(sales: pd.DataFrame, plan: pd.DataFrame, days: int, shut: Sequence[int] = SHUT) -> DemandHistory:
+    return build_history(sales, FIRST + timedelta(days=DAYS - 1), plan, closed_days(shut)).until(days)
+
+
+def closed_days(numbers: Sequence[int]) -> list[date]:
+    return [FIRST + timedelta(days=number) for number in numbers]
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +75,14 @@ def test_what_happens_after_the_cutoff_changes_no_forecast_and_no_band(
         spoilt.loc[is_later, name] = rng.integers(0, 500, is_later.sum())
     spoilt.loc[is_later & (rng.random(len(spoilt)) < 0.3), ["units", "cart_count"]] = 0
     spoilt.loc[is_later, ["gross_amount", "category"]] = [7.0, "x"]
-    # Promotions of the past and of the 7 days stay; what is planned later may be anything.
+    # Promotions and closed days of the past and of the 7 days stay; what is planned later may be anything.
     spoilt_plan = pd.concat([plan[plan["from_date"] < day(CUTOFF + 7)], pd.DataFrame(
         {"product_id": [f"P{item:02d}" for item in range(ITEMS)], "from_date": day(CUTOFF + 7), "to_date": day(900)})])
-    history, other = known_at(sales, plan, CUTOFF), known_at(spoilt, spoilt_plan, CUTOFF)
+    history, other = known_at(sales, plan, CUTOFF), known_at(
+        spoilt, spoilt_plan, CUTOFF, [*SHUT, *range(CUTOFF + 7, DAYS)])
     assert history.is_censored.any()
+    assert history.shut(slice(None)).any()
+    assert history.closed[CUTOFF:].any()
     assert history.promoted[:, CUTOFF:].any()
     assert history.uplifts[-1] > 1.3
     for ours, theirs in zip(forecasters_of(history), forecasters_of(other), strict=True):
@@ -107,14 +117,14 @@ def test_features_of_training_and_of_serving_are_the_same_bits_for_1000_items_an
 ) -> None:
     """Training cuts one long history; serving builds one from what a file or gold held on that day."""
     sales, plan = shop
-    whole = build_history(sales, FIRST + timedelta(days=DAYS - 1), plan)
+    whole = known_at(sales, plan, DAYS)
     rng = np.random.default_rng(3)
     seen = 0
     for days in sorted(rng.choice(np.arange(60, DAYS - 6), 50, replace=False).tolist()):
         cutoff = FIRST + timedelta(days=days - 1)
         trained = build_features(whole.until(days), ML.features)
-        served = build_features(build_history(sales[sales["event_date"] <= pd.Timestamp(cutoff)], cutoff, plan),
-                                ML.features)
+        served = build_features(build_history(
+            sales[sales["event_date"] <= pd.Timestamp(cutoff)], cutoff, plan, closed_days(SHUT)), ML.features)
         for row in rng.choice(len(trained.base), 20, replace=False):
             assert trained.values[row].tobytes() == served.values[row].tobytes()
             assert trained.base[row].tobytes() == served.base[row].tobytes()
