@@ -80,7 +80,8 @@ def _run(settings: Settings, flags: argparse.Namespace) -> int:
         **{one.column: one.forecaster for one in champions.values() if one.forecaster}}, cutoffs, settings.ml.processes)
     metrics = evaluation.metrics()
     data = {"name": sales.data, "version": sales.version, "products": len(history.product_ids),
-            "promotions": hash_file(plan) if plan else None, "first_day": history.first_day,
+            "promotions": hash_file(plan) if plan else None,
+            "closed_days": history.closed_text, "first_day": history.first_day,
             "last_day": history.cutoff, "units": int(history.units.sum()),
             "rows": int((sales.rows["event_date"].dt.date <= history.cutoff).sum())}
     facts = {"trained_at": datetime.now(UTC).isoformat(timespec="seconds"), "data": data, "metrics": metrics,

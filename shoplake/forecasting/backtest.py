@@ -10,7 +10,7 @@ import numpy.typing as npt
 from shoplake.errors import ForecastError
 from shoplake.forecasting.forecasters import Forecaster, forecast_items
 from shoplake.forecasting.history import DemandHistory, FloatArray
-from shoplake.forecasting.levels import WEEK, week_profile
+from shoplake.forecasting.levels import WEEK, trading_days_after
 from shoplake.forecasting.metrics import Scored, lag1_scales, revenue_share
 
 # A history cut at an origin -> a forecaster that was made of nothing else.
@@ -69,7 +69,8 @@ def plan_origins(history: DemandHistory) -> Origins:
             f"a backtest needs {REFEREE.days + (TEST_WEEKS + VALIDATION_WEEKS) * WEEK} days of history; there are "
             f"{history.days}, from {history.first_day} to {history.cutoff}"
         )
-    daily = tuple(days for days in range(first, last + 1) if week_profile(history.until(days))[0] > 0)
+    origins = range(first, last + 1)
+    daily = tuple(np.array(origins)[trading_days_after(history, origins)[:, 0]].tolist())
     return Origins(tuple(range(start, first, WEEK)), tuple(range(first, last + 1, WEEK)), daily)
 
 

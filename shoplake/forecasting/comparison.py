@@ -19,10 +19,11 @@ from shoplake.forecasting.backtest import (
     collect_forecasts,
     demand_classes,
 )
-from shoplake.forecasting.coverage import Limits, lay_bands, measure_bands, trading_days
+from shoplake.forecasting.coverage import Limits, lay_bands, measure_bands
 from shoplake.forecasting.ensemble import choose_weights
 from shoplake.forecasting.forecasters import Forecaster
 from shoplake.forecasting.history import DemandHistory, FloatArray
+from shoplake.forecasting.levels import trading_days_after
 from shoplake.forecasting.metrics import (
     Figure,
     Scored,
@@ -118,7 +119,7 @@ def tell_figures(backtest: Backtest) -> dict[str, Any]:
     scored_daily = collect_actuals(backtest.history, backtest.origins.daily, REFEREE)
     figures = {name: _figures(scored, scored_daily, backtest.test[name], backtest.daily[name])
                for name in backtest.test}
-    is_trading = trading_days(backtest.history, backtest.origins.daily)
+    is_trading = trading_days_after(backtest.history, backtest.origins.daily)
     classes = demand_classes(backtest.history)
     bands = measure_bands(backtest.history, backtest.origins.test, scored, backtest.limits)
     base_squares = scaled_squares(scored, backtest.test[WMIXT].units)["week"]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.intervals import LEVELS, SPANS, BandModel, has_days_for_bands
-from shoplake.forecasting.levels import WEEK, week_profile
+from shoplake.forecasting.levels import WEEK, trading_days_after
 from shoplake.forecasting.metrics import Scored, pinball
 from shoplake.sections import MlSettings
 
@@ -62,7 +62,7 @@ def measure_bands(
     for name, by_level in limits.items():
         has_bands = np.asarray(~np.isnan(by_level[min(by_level)]).all(axis=(0, 1, 3)))
         weeks = np.where(has_bands, scored.actual.sum(axis=2), np.nan)
-        is_day = (has_bands[:, np.newaxis] & trading_days(history, origins)).reshape(-1)
+        is_day = (has_bands[:, np.newaxis] & trading_days_after(history, origins)).reshape(-1)
         days = np.where(is_day, scored.actual.reshape(len(scored.actual), -1), np.nan)
         by_day = measure_limits(
             days, {level: both[..., 1:].reshape(2, len(days), -1) for level, both in by_level.items()})
@@ -71,11 +71,6 @@ def measure_bands(
             **measure_limits(weeks, of_week), "coverage_by_size": _measure_sizes(weeks, of_week, sizes),
             **{f"day_coverage_{level}": by_day[f"coverage_{level}"] for level in by_level}}
     return figures
-
-
-def trading_days(history: DemandHistory, origins: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Tell whether the shop usually trades on each of the 7 days after each origin, (origins, 7)."""
-    return np.stack([week_profile(history.until(days)) > 0 for days in origins])
 
 
 def mean_weeks(history: DemandHistory, origins: Sequence[int]) -> FloatArray:

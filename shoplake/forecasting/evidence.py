@@ -9,11 +9,10 @@ import numpy as np
 
 from shoplake.forecasting.backtest import REFEREE, collect_actuals, demand_classes
 from shoplake.forecasting.comparison import Backtest
-from shoplake.forecasting.coverage import trading_days
 from shoplake.forecasting.effects import explain_trees
 from shoplake.forecasting.history import FloatArray
 from shoplake.forecasting.intervals import LEVELS
-from shoplake.forecasting.levels import WEEK
+from shoplake.forecasting.levels import WEEK, trading_days_after
 from shoplake.forecasting.names import ENSEMBLE, WMIXT, XGBOOST
 from shoplake.forecasting.totals import measure_past_totals
 
@@ -118,7 +117,7 @@ def _shop_days(backtest: Backtest, model: str) -> Iterator[Row]:
 
 
 def _trading_targets(backtest: Backtest) -> Iterator[tuple[int, int, int]]:
-    is_trading = trading_days(backtest.history, backtest.origins.test)
+    is_trading = trading_days_after(backtest.history, backtest.origins.test)
     for column, days in enumerate(backtest.origins.test):
         for horizon in np.flatnonzero(is_trading[column]).tolist():
             yield column, days, horizon

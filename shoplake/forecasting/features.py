@@ -105,7 +105,7 @@ def build_features(history: DemandHistory, spec: FeatureSettings) -> Features:
     """Compute the features of every product for each of the next 7 days, from the history's days and the calendar.
 
     Lags count back from the first target day, so lag_1 is the cutoff. Means are over calendar days, never before the
-    item's first sale and without days off sale, of units without outliers and what promotions added. Lags, means,
+    item's first sale and without days out of stock, of units without outliers and what promotions added. Lags, means,
     smoothed, peak and weeks are divided by the level, week_step by the level of a week.
     """
     level = item_level(history)
@@ -169,7 +169,7 @@ def _lag(history: DemandHistory, lag: int) -> FloatArray:
     column = history.days - lag
     if column < 0:
         return np.full(len(history.product_ids), np.nan)
-    is_known = (history.first_sale <= column) & ~history.off_sale(slice(column, column + 1))[:, 0]
+    is_known = (history.first_sale <= column) & ~history.out_of_stock(slice(column, column + 1))[:, 0]
     return np.where(is_known, history.usual_units[:, column], np.nan)
 
 
@@ -178,9 +178,9 @@ def _week_mean(history: DemandHistory, back: int) -> FloatArray:
     start = history.days - WEEK * back
     if start < 0:
         return np.full(len(history.product_ids), np.nan)
-    on_sale = (~history.off_sale(slice(start, start + WEEK))).sum(axis=1)
+    in_stock = (~history.out_of_stock(slice(start, start + WEEK))).sum(axis=1)
     units = history.usual_units[:, start:start + WEEK].sum(axis=1)
-    return np.where((history.first_sale <= start) & (on_sale > 0), units / np.maximum(on_sale, 1), np.nan)
+    return np.where((history.first_sale <= start) & (in_stock > 0), units / np.maximum(in_stock, 1), np.nan)
 
 
 def _prices(history: DemandHistory) -> tuple[FloatArray, FloatArray]:
@@ -246,7 +246,7 @@ def _weekday_mean(history: DemandHistory, weeks: int) -> FloatArray:
     start = history.days - weeks * WEEK
     grid = history.usual_units[:, start:].reshape(len(history.units), weeks, WEEK)
     is_known = np.arange(start, history.days) >= history.first_sale[:, np.newaxis]
-    is_known = (is_known & ~history.off_sale(slice(start, None))).reshape(grid.shape)
+    is_known = (is_known & ~history.out_of_stock(slice(start, None))).reshape(grid.shape)
     known = is_known.sum(axis=1)
     means: FloatArray = np.divide(
         (grid * is_known).sum(axis=1), known, out=np.full(known.shape, np.nan), where=known > 0)

@@ -65,5 +65,5 @@ def forecast_items(forecaster: Forecaster, history: DemandHistory) -> Forecast:
 
 
 def hash_definition(definition: str) -> str:
-    """Give the version of a forecaster that has nothing to train."""
+    """Give the SHA-256 of a text; it is the version of a forecaster that has nothing to train."""
     return hashlib.sha256(definition.encode()).hexdigest()

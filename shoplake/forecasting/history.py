@@ -27,6 +27,7 @@ CLIP_FACTOR = 5
 CLIP_LEAST_UNITS = 24
 CLIP_ACTIVE_DAYS = 5
 SMOOTHING = 0.03
+FILLED_FROM_WEEKS = 4
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class DemandHistory:
 
     Attributes:
         units: units ordered, (products, days); 0 on days without a row.
-        usual_units: the same divided by the uplift on promoted days, outliers cut off (`cut_outliers`), (products,
-            days).
+        usual_units: the same divided by the uplift on promoted days, outliers cut off (`cut_outliers`), closed days
+            filled (`fill_closed_days`), (products, days).
         smoothed: `usual_units` smoothed exponentially from the first sale on, (products, days); 0 before. Held over
             censored days.
         orders: number of orders, (products, days); 0 everywhere where the input had none.
@@ -108,20 +109,11 @@ class DemandHistory:
         """Tell the same of some days only, (products, those days): features ask for a few of hundreds."""
         return np.asarray(self.censored_since[:, days] < self.days)
 
-    def shut(self, days: slice) -> BoolArray:
-        """Tell whether the shop was closed on some days, (those days,): so it was planned, and nothing was sold."""
-        return np.asarray(self.closed[:self.days][days] & ~(self.units[:, days] > 0).any(axis=0))
-
-    def off_sale(self, days: slice) -> BoolArray:
-        """Tell whether nobody could buy each product on some days, (products, those days): they tell of no demand.
-
-        It was out of stock, or the shop was closed; nothing is off sale before its first one.
-        """
-        is_out = self.out_of_stock(days)
-        if not self.closed.any():
-            return is_out
-        has_begun = np.arange(self.days)[days] > self.first_sale[:, np.newaxis]
-        return np.asarray(is_out | (self.shut(days) & has_begun))
+    @property
+    def closed_text(self) -> str:
+        """The closed days up to the cutoff, YYYY-MM-DD: what two histories of the same sales may differ by."""
+        days = np.flatnonzero(self.closed[:self.days]).tolist()
+        return " ".join(str(self.first_day + timedelta(days=day)) for day in days)
 
     @property
     def planned_factor(self) -> FloatArray:
@@ -130,9 +122,13 @@ class DemandHistory:
         return np.where(self.closed[self.days:], 0.0, uplift)
 
     def usual_week(self, days: int, items: int) -> FloatArray:
-        """Give the first items' units of the 7 days after so many, (items, 7): outliers cut off, promotions in them."""
+        """Give the first items' units of the 7 days after so many, (items, 7): outliers cut off, promotions in them.
+
+        On a day on which the shop sold nothing they are 0, whatever `usual_units` says of a closed one.
+        """
         week = slice(days, days + PLANNED_DAYS)
-        return self.usual_units[:items, week] * np.where(self.promoted[:items, week], self.uplifts[week], 1.0)
+        units = self.usual_units[:items, week] * np.where(self.promoted[:items, week], self.uplifts[week], 1.0)
+        return np.where((self.units[:, week] > 0).any(axis=0), units, 0.0)
 
     def until(self, days: int) -> "DemandHistory":
         """Give the history as it stood after its first `days` days: later columns and products are gone."""
@@ -187,10 +183,11 @@ def build_history(
     first_sale = np.where((units > 0).any(axis=1), (units > 0).argmax(axis=1), days).astype(np.int64)
     orders, views, carts = (
         _lay_out_counts(known, name, row, day, units.shape) for name in ("order_count", "view_count", "cart_count"))
-    censored_since = find_stock_outs(units, views, carts)
-    usual_units = cut_outliers(units)
     closed = np.isin(np.arange(days + PLANNED_DAYS), [(closed_day - first_day).days for closed_day in closed_days])
+    # A day of the plan on which something was sold was open.
     is_shut = closed[:days] & ~(units > 0).any(axis=0)
+    censored_since = find_stock_outs(units, np.where(is_shut, 0, views), carts)
+    usual_units = cut_outliers(units)
     promoted, uplifts = np.broadcast_to(False, (len(units), days + PLANNED_DAYS)), np.ones(days)
     if promotions is not None:
         promoted = lay_out_promotions(promotions, product_ids, first_day, days + PLANNED_DAYS)
@@ -199,9 +196,10 @@ def build_history(
         is_usual = (each_day >= first_sale[:, np.newaxis]) & (censored_since > each_day) & ~is_shut
         uplifts = estimate_uplift(usual_units, is_promoted, is_usual)
         usual_units = cut_outliers(units / np.where(is_promoted, uplifts, 1.0))
+    usual_units = fill_closed_days(usual_units, first_sale, np.flatnonzero(is_shut))
     return DemandHistory(
         first_day, product_ids, np.asarray(category_names, dtype=object), units, usual_units,
-        _smooth(usual_units, first_sale, censored_since, is_shut), orders, amounts, last_sale,
+        _smooth(usual_units, first_sale, censored_since), orders, amounts, last_sale,
         _filled_forward(row, day, category_codes, units.shape), first_seen.to_numpy()[order].astype(np.int64),
         first_sale, censored_since, promoted, uplifts, closed,
     )
@@ -230,18 +228,36 @@ def cut_outliers(units: IntArray | FloatArray) -> FloatArray:
     return np.where(active_before >= CLIP_ACTIVE_DAYS, np.minimum(units, cap), units.astype(np.float64))
 
 
-def _smooth(
-    units: FloatArray, first_sale: IntArray, censored_since: npt.NDArray[np.int32], is_shut: BoolArray,
-) -> FloatArray:
+def fill_closed_days(units: FloatArray, first_sale: IntArray, closed: IntArray) -> FloatArray:
+    """Give each product on each closed day what it usually sells on that weekday: the mean of the four before.
+
+    Never of days before its first sale; in its first week the mean of the days since. Nothing on a weekday on which the
+    shop never traded. So a holiday is no lull, and after a long closure everything stands as before it.
+
+    Args:
+        closed: column numbers, ascending.
+    """
+    filled = units.copy()
+    for day in closed.tolist():
+        same = np.array([place for place in range(day - 7 * FILLED_FROM_WEEKS, day, 7) if place >= 0], dtype=np.int64)
+        count = (same >= first_sale[:, np.newaxis]).sum(axis=1)
+        newest = filled[:, max(0, day - 7):day].sum(axis=1) / np.maximum(day - first_sale, 1)
+        filled[:, day] = np.where(count > 0, filled[:, same].sum(axis=1) / np.maximum(count, 1), newest)
+        if day >= 7 and not units[:, day % 7:day:7].any():
+            filled[:, day] = 0
+    return filled
+
+
+def _smooth(units: FloatArray, first_sale: IntArray, censored_since: npt.NDArray[np.int32]) -> FloatArray:
     """Smooth each series exponentially (Brown's simple smoothing); it starts at the first sale's units.
 
-    As soon as a stock-out is known the level is what it was before it; a closed day changes none.
+    As soon as a stock-out is known the level is what it was before it.
     """
     smoothed = np.zeros_like(units)
     level = np.zeros(len(units))
     has_stock_outs = (censored_since != NEVER).any()
     for day in range(units.shape[1]):
-        newest = level if is_shut[day] else units[:, day]
+        newest = units[:, day]
         level = np.where(first_sale < day, level + SMOOTHING * (newest - level), np.where(first_sale == day, newest, 0))
         if has_stock_outs:
             rows = np.flatnonzero(censored_since[:, day] == day)

@@ -28,7 +28,7 @@ from shoplake.sections import FeatureSettings, MlSettings
 
 # What of the settings determines no fit.
 _NOT_OF_A_FIT = {"model_dir", "tracking_uri", "processes", "runner", "validation_days", "min_history_days"}
-FEATURES_TAG, PROMOTIONS_TAG = "features", "promotions"
+FEATURES_TAG, PROMOTIONS_TAG, CLOSED_DAYS_TAG = "features", "promotions", "closed_days"
 COLUMN_TAG, NUMBER_TAG, NOTE_TAG = "champion_column", "champion_number", "champion_note"
 
 log = logging.getLogger("shoplake.registry.champions")

@@ -8,6 +8,7 @@ from shoplake.forecasting.inputs import GOLD, train_command
 from shoplake.forecasting.metrics import Figure
 from shoplake.forecasting.names import BASELINE_MODELS
 from shoplake.registry.champions import (
+    CLOSED_DAYS_TAG,
     COLUMN_TAG,
     NOTE_TAG,
     NUMBER_TAG,
@@ -33,7 +34,7 @@ from shoplake.registry.succession import (
 from shoplake.sections import FeatureSettings
 
 # Where these are equal, two trainings forecast the same weeks from the same past.
-_SAME_DAYS = (DATA_TAG, DATA_VERSION_TAG, PROMOTIONS_TAG, "cutoff")
+_SAME_DAYS = (DATA_TAG, DATA_VERSION_TAG, PROMOTIONS_TAG, CLOSED_DAYS_TAG, "cutoff")
 
 
 def choose_version(registry: Registry, name: str, number: int | None) -> ModelVersion:
@@ -96,7 +97,7 @@ def _compare(
     registry: Registry, champion: ModelVersion, version: ModelVersion, errors: WeekErrors,
 ) -> tuple[Figure, str] | None:
     """Give the champion's figure for these weeks and how it was scored, where there is one."""
-    if all(champion.tags.get(tag) == version.tags.get(tag) for tag in _SAME_DAYS):
+    if all(champion.tags.get(tag, "") == version.tags.get(tag, "") for tag in _SAME_DAYS):
         theirs = registry.read_errors(champion)
         if theirs.has_same_weeks(errors):
             return theirs.figure(champion.name), (

@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from shoplake.forecasting.arima import CHUNK, filter_differences, fit_parameters
 from shoplake.forecasting.artifact import MANIFEST, describe_settings
-from shoplake.forecasting.forecasters import TOO_SHORT
+from shoplake.forecasting.forecasters import TOO_SHORT, hash_definition
 from shoplake.forecasting.history import DemandHistory, FloatArray
 from shoplake.forecasting.inputs import GOLD, hash_file
 from shoplake.forecasting.names import ARIMA, BANDS, LEARNED_MODELS
-from shoplake.registry.champions import FEATURES_TAG, PROMOTIONS_TAG, Champion
+from shoplake.registry.champions import CLOSED_DAYS_TAG, FEATURES_TAG, PROMOTIONS_TAG, Champion
 from shoplake.registry.evaluation import WeekErrors, write_week_errors
 from shoplake.registry.run_plots import draw_effects, draw_errors
 from shoplake.registry.store import (
@@ -87,7 +87,8 @@ def _describe_run(training: Training) -> dict[str, str]:
     manifests = [json.loads((folder / MANIFEST).read_bytes()) for folder in training.folders.values()]
     return {
         "mlflow.source.name": "ml/train.py", DATA_TAG: str(data["name"]), DATA_VERSION_TAG: str(data["version"]),
-        PROMOTIONS_TAG: str(data["promotions"]), "first_day": str(data["first_day"]), "last_day": str(data["last_day"]),
+        PROMOTIONS_TAG: str(data["promotions"]), CLOSED_DAYS_TAG: _short(data["closed_days"]),
+        "first_day": str(data["first_day"]), "last_day": str(data["last_day"]),
         "seed": str(training.settings.xgboost.seed), "features_sha256": manifests[0]["features_sha256"],
         "code_sha256": manifests[0]["code_sha256"],
     }
@@ -116,6 +117,11 @@ def _log_parts(registry: Registry, training: Training, run_id: str, item_runs: i
             for name in training.folders if name in LEARNED_MODELS}
 
 
+def _short(days: str) -> str:
+    """Give days as a tag, which holds few of them: their hash, or nothing for none."""
+    return hash_definition(days) if days else ""
+
+
 def _describe_version(training: Training, name: str, errors_sha256: str) -> dict[str, str]:
     manifest = json.loads((training.folders[name] / MANIFEST).read_bytes())
     bands = training.folders.get(BANDS)
@@ -125,7 +131,7 @@ def _describe_version(training: Training, name: str, errors_sha256: str) -> dict
         SHA256_TAG: manifest["model_version"], "features_sha256": manifest["features_sha256"],
         FEATURES_TAG: training.settings.features.model_dump_json(), "cutoff": manifest["cutoff"],
         DATA_TAG: str(data["name"]), DATA_VERSION_TAG: str(data["version"]), PROMOTIONS_TAG: str(data["promotions"]),
-        ERRORS_TAG: errors_sha256,
+        CLOSED_DAYS_TAG: _short(data["closed_days"]), ERRORS_TAG: errors_sha256,
         BANDS_TAG: json.loads((bands / MANIFEST).read_bytes())["model_version"] if bands else "",
         **(champion.tags if champion else {}),
     }

@@ -368,3 +368,24 @@ def test_a_planned_promotion_lifts_its_days_and_a_bad_plan_overwrites_nothing(
         assert "a to_date before its from_date" in capsys.readouterr().err
     assert {(row["product_id"], row["horizon"]): row["predicted_units"] for row in predictions(data_dir)} == lifted
     assert not (data_dir / "models").exists()
+
+
+def test_the_commands_know_the_days_on_which_the_shop_is_closed(
+    sales_file: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    past, planned = FIRST + timedelta(days=30), AS_OF + timedelta(days=3)
+    monkeypatch.setenv("SHOPLAKE_ML__CLOSED_DAYS", json.dumps([str(past), str(planned)]))
+    assert run("inference", "--data", sales_file, "--model", "naive", "--horizon", "next_week") == 0
+    assert {row["predicted_units"] for row in predictions(data_dir) if row["target_date"] == planned} == {0}
+    assert any(row["predicted_units"] for row in predictions(data_dir))
+    out = tmp_path / "features.parquet"
+    assert run("feature_engineering", "--data", sales_file, "--out", str(out)) == 0
+    levels = {row["target_date"]: row["seasonal_level"] for row in pq.read_table(out).to_pylist()}
+    assert {day for day, level in levels.items() if not level} == {planned}
+    capsys.readouterr()
+    assert run("train", "--data", sales_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"]["closed_days"] == str(past)
+    monkeypatch.setenv("SHOPLAKE_ML__CLOSED_DAYS", '["Christmas"]')
+    assert run("inference", "--data", sales_file, "--model", "naive", "--horizon", "next_week") == 2
+    assert "ml.closed_days.0" in capsys.readouterr().err
