@@ -38,7 +38,7 @@ DOC = """
    lake has none of them
 2. **drain** the topic into bronze, silver, duplicates, quarantine, live windows and ledger; beside the endless stream
    it waits until that has read the topic to the end
-3. **build_gold**: the changed days of the gold tables
+3. **build_gold**: the changed days of the gold tables; customers and products as of the day
 4. **reconcile**: offsets = bronze = silver + duplicates + quarantine, or the run fails
 5. **publish** gold to the warehouse
 6. **train** weekly, or when there is no model yet; else straight on
@@ -142,7 +142,7 @@ with DAG(
     DAY = "{{ run_day(dag_run) }}"
 
     drain = spark_step(SETTINGS, "drain", "spark/streaming_pipeline.py", "--drain", pool=INGEST_POOL)
-    build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", pool=GOLD_POOL)
+    build_gold = spark_step(SETTINGS, "build_gold", "spark/batch_processing.py", "--as-of", DAY, pool=GOLD_POOL)
     reconcile = shell_step("reconcile", command("python", "utils/reconcile.py"))
     publish = shell_step("publish", command("python", "gcp/bigquery_client.py", "publish"), pool=GOLD_POOL)
     is_training_due = BranchPythonOperator(

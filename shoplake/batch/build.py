@@ -40,7 +40,7 @@ from shoplake.contract.tables import (
 )
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import days_predicate, open_table
-from shoplake.lake.changes import LEDGER_VERSION, built_ledger_version, find_changes
+from shoplake.lake.changes import AS_OF, LEDGER_VERSION, built_ledger_version, find_changes, has_read_all
 from shoplake.lake.delta import read_days, replace_days, shop_time_zone
 from shoplake.lake.locks import hold_lock
 from shoplake.lake.partitions import list_files
@@ -129,7 +129,7 @@ def find_as_of(lake: Lake) -> date | None:
 def build_snapshot(
     spark: SparkSession, lake: Lake, snapshot: SnapshotBuild, as_of: date, lock_timeout: float, *, is_wanted: bool,
 ) -> set[date]:
-    """Replace the table's rows of `as_of`, unless they were made of what the ledger holds now; give the days written.
+    """Replace the table's rows of `as_of`, unless its inputs have read nothing new since; give the days written.
 
     Args:
         is_wanted: replace them in any case.
@@ -138,13 +138,14 @@ def build_snapshot(
         LockError: another build of this table held its lock for `lock_timeout` seconds.
     """
     with hold_lock(lake, snapshot.table.name, lock_timeout) as lock:
-        version = find_changes(lake, snapshot.table).ledger_version
+        version = _version_of(lake, snapshot.inputs, as_of)
         is_there = as_of in days_of(lake, snapshot.table, as_of)
-        if is_there and not is_wanted and built_ledger_version(lake, snapshot.table) == version:
+        built = built_ledger_version(lake, snapshot.table, as_of)
+        if is_there and not is_wanted and has_read_all(lake, built, version):
             return set()
         first = date.min if snapshot.days_back is None else as_of - timedelta(days=snapshot.days_back - 1)
         inputs = [read_days(spark, lake, table, days_of(lake, table, as_of, first)) for table in snapshot.inputs]
-        replace_days(snapshot.build(*inputs, as_of), lake, snapshot.table, [as_of], _note(version), lock)
+        replace_days(snapshot.build(*inputs, as_of), lake, snapshot.table, [as_of], _note(version, as_of), lock)
         return {as_of}
 
 
@@ -155,7 +156,7 @@ def days_of(lake: Lake, table: Table, last: date, first: date = date.min) -> set
 
 
 def build_dimension(spark: SparkSession, lake: Lake, lock_timeout: float, *, is_wanted: bool) -> bool:
-    """Replace silver.products_dim, unless it was made of what the ledger holds now; tell whether it was.
+    """Replace silver.products_dim, unless its input has read nothing new since; tell whether it was.
 
     Args:
         is_wanted: replace it in any case.
@@ -164,14 +165,27 @@ def build_dimension(spark: SparkSession, lake: Lake, lock_timeout: float, *, is_
         LockError: another build of this table held its lock for `lock_timeout` seconds.
     """
     with hold_lock(lake, PRODUCTS_DIM.name, lock_timeout) as lock:
-        version = find_changes(lake, PRODUCTS_DIM).ledger_version
-        if not is_wanted and built_ledger_version(lake, PRODUCTS_DIM) == version:
+        version = built_ledger_version(lake, DAILY_SALES)
+        if not is_wanted and has_read_all(lake, built_ledger_version(lake, PRODUCTS_DIM), version):
             return False
         sales = read_days(spark, lake, DAILY_SALES, days_of(lake, DAILY_SALES, date.max))
         replace_days(build_products_dim(sales), lake, PRODUCTS_DIM, (), _note(version), lock)
         return True
 
 
-def _note(version: int | None) -> dict[str, int]:
-    """Give what a commit says of the ledger version that it has read."""
-    return {} if version is None else {LEDGER_VERSION: version}
+def _version_of(lake: Lake, inputs: Collection[Table], as_of: date) -> int | None:
+    """Give the ledger version that every input has read, before they are read; None where one was never built.
+
+    A batch that comes while tables are built is in silver and not yet in them.
+    """
+    dated = {snapshot.table for snapshot in SNAPSHOT_BUILDS}
+    versions = [find_changes(lake, table).ledger_version if table is SILVER_EVENTS
+                else built_ledger_version(lake, table, as_of if table in dated else None) for table in inputs]
+    return None if None in versions else min(version for version in versions if version is not None)
+
+
+def _note(version: int | None, as_of: date | None = None) -> dict[str, int | str]:
+    """Give what a commit says of the ledger version that it has read, and of the day of a snapshot."""
+    if version is None:
+        return {}
+    return {LEDGER_VERSION: version, **({AS_OF: as_of.isoformat()} if as_of else {})}

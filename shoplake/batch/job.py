@@ -75,7 +75,7 @@ def build_tables(
         return built
     for snapshot in SNAPSHOT_BUILDS:
         if snapshot.table in tables:
-            written = build_snapshot(spark, lake, snapshot, day, wait, is_wanted=bool(days or as_of))
+            written = build_snapshot(spark, lake, snapshot, day, wait, is_wanted=bool(days))
             built[snapshot.table.name] = _as_texts(written)
     return built
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -92,12 +92,27 @@ def deliver_pages(
 
 def map_row(row: Mapping[str, Any], source: DatabaseSource | HttpSource) -> dict[str, Any]:
     """Give a row as an event: its fields, the constants, and what no field takes as `source.<name>`."""
-    taken = {path.split(".")[0] for path in source.fields.values()}
+    others = _leave_out(row, [path.split(".") for path in source.fields.values()])
     return {
         **{field: _as_cell(look_into(row, path)) for field, path in source.fields.items()},
         **{field: str(value) for field, value in source.constants.items()},
-        **{f"source.{_as_text(key)}": _as_cell(value) for key, value in row.items() if key not in taken},
+        **{f"source.{_as_text(key)}": _as_cell(value) for key, value in others.items()},
     }
+
+
+def _leave_out(row: Mapping[str, Any], paths: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Give what of nested objects stands at none of the paths; an object of which nothing is left is gone."""
+    left = {}
+    for key, value in row.items():
+        below = [path[1:] for path in paths if path[0] == key]
+        if [] in below:
+            continue
+        if below and isinstance(value, Mapping):
+            value = _leave_out(value, below)
+            if not value:
+                continue
+        left[key] = value
+    return left
 
 
 def _as_cell(value: Any) -> str | None:

@@ -13,6 +13,7 @@ from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exists
 
 LEDGER_VERSION = "ledger_version"
+AS_OF = "as_of_date"
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,30 @@ def find_changes(lake: Lake, table: Table) -> Changes:
     return Changes(_dates_of(new), _dates_of(rows), version)
 
 
-def built_ledger_version(lake: Lake, table: Table) -> int | None:
-    """Give the ledger version that the table's newest build has read; None where it was never built."""
+def has_read_all(lake: Lake, built: int | None, wanted: int | None) -> bool:
+    """Tell whether a build that has read one version of the ledger knows every batch of another.
+
+    A merge of the ledger's files makes a new version without a new batch.
+    """
+    if built is None or wanted is None or built == wanted:
+        return built is not None and built == wanted
+    batches = _batches_at(lake, wanted)
+    return bool(batches) and batches <= _batches_at(lake, built)
+
+
+def built_ledger_version(lake: Lake, table: Table, as_of: date | None = None) -> int | None:
+    """Give the ledger version that the table's newest build has read; None where it was never built.
+
+    Args:
+        as_of: of the newest build of this day's snapshot.
+    """
     if not table_exists(lake, table):
         return None
     with delta_errors(lake):
         commits = open_table(lake, table).history()
     for commit in commits:
         metadata = json.loads(commit.get("userMetadata") or "{}")
-        if LEDGER_VERSION in metadata:
+        if LEDGER_VERSION in metadata and (as_of is None or metadata.get(AS_OF) == as_of.isoformat()):
             return int(metadata[LEDGER_VERSION])
     return None
 

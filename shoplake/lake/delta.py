@@ -5,7 +5,7 @@ Spark reads and writes the Parquet files; delta-rs reads and writes Delta's log.
 
 import json
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -146,7 +146,7 @@ def replace_days_once(
 
 
 def replace_days(
-    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: dict[str, int], lock: HeldLock,
+    rows: DataFrame, lake: Lake, table: Table, days: Sequence[date], metadata: Mapping[str, int | str], lock: HeldLock,
 ) -> None:
     """Replace whole partitions, in one commit that carries `metadata` as its userMetadata.
 

@@ -6,6 +6,7 @@ What is not known at that time is not guessed from later: the category is `uncat
 counts them. An event is one unit; a line that stands there twice is the same event told twice.
 """
 
+import logging
 import re
 from array import array
 from bisect import bisect_right
@@ -32,6 +33,8 @@ PROPERTY_FILES = ("item_properties_part1.csv", "item_properties_part2.csv")
 CATEGORY_FILE = "category_tree.csv"
 CATEGORY, PRICE = "categoryid", "790"
 NO_PRICE = "events lie before the first price that is known of their item: they carry the price 0"
+
+LOG = logging.getLogger("shoplake.sources.retailrocket")
 
 _EVENT_TYPES = {"view": "product_viewed", "addtocart": "add_to_cart", "transaction": "order_created"}
 _MILLISECONDS = re.compile(r"\d{13}")
@@ -93,8 +96,8 @@ def _event(cells: Sequence[str], snapshots: dict[str, Snapshots]) -> tuple[dict[
 def read_snapshots(files: Sequence[PackedFile]) -> dict[str, Snapshots]:
     """Unite the files' categories and prices: one value for each item, property and time, the one told last.
 
-    Takes about 150 MB for the published 20 million rows. A price is the text of its number, without the published `n`;
-    a value that is no price is passed over.
+    A price is the text of its number, without the published `n`; what is no price, or has no time, is passed over with
+    a warning that counts it.
 
     Raises:
         SourceError: a file cannot be read as snapshots.
@@ -103,6 +106,9 @@ def read_snapshots(files: Sequence[PackedFile]) -> dict[str, Snapshots]:
     rows = rows.drop_duplicates(["itemid", "property", "timestamp"], keep="last")
     prices = rows[rows["property"] == PRICE]
     numbers = prices["value"].str.extract(f"^{_NUMBER.pattern}$", expand=False)
+    if numbers.isna().any():
+        LOG.warning("%d price(s) of the item properties are no number and are passed over, the first: %r",
+                    int(numbers.isna().sum()), str(prices["value"][numbers.isna()].iloc[0])[:60])
     return {CATEGORY: Snapshots(rows[rows["property"] == CATEGORY]),
             PRICE: Snapshots(prices.assign(value=numbers).dropna(subset=["value"]))}
 
@@ -110,17 +116,28 @@ def read_snapshots(files: Sequence[PackedFile]) -> dict[str, Snapshots]:
 def _read_properties(file: PackedFile) -> pd.DataFrame:
     """Read categories and prices of one file, the millions of other properties passed over as they come."""
     options = csv.ConvertOptions(column_types={name: pa.string() for name in PROPERTY_COLUMNS})
-    parts = []
+    parts, passed_over = [], 0
+
+    def pass_over(_: csv.InvalidRow) -> str:
+        nonlocal passed_over
+        passed_over += 1
+        return "skip"
+
     try:
         with open_bytes(file) as content, csv.open_csv(
-                content, parse_options=csv.ParseOptions(invalid_row_handler=lambda _: "skip"),
+                content, parse_options=csv.ParseOptions(invalid_row_handler=pass_over),
                 convert_options=options) as reader:
             check_header(file, reader.schema.names, PROPERTY_COLUMNS, "file of RetailRocket's item properties")
             for batch in reader:
                 is_wanted = pc.is_in(batch["property"], pa.array([CATEGORY, PRICE]))
-                is_timed = pc.match_substring_regex(batch["timestamp"], f"^{_MILLISECONDS.pattern}$")
-                parts.append(batch.filter(pc.and_(is_wanted, is_timed)).select(PROPERTY_COLUMNS))
+                wanted = batch.filter(is_wanted)
+                timed = wanted.filter(pc.match_substring_regex(wanted["timestamp"], f"^{_MILLISECONDS.pattern}$"))
+                passed_over += wanted.num_rows - timed.num_rows
+                parts.append(timed.select(PROPERTY_COLUMNS))
     except pa.ArrowException as error:
         raise SourceError(f"{file} cannot be read as RetailRocket's item properties: {error}") from error
+    if passed_over:
+        LOG.warning("%d row(s) of %s have other columns, or a time that is none, and are passed over",
+                    passed_over, file)
     table = pa.Table.from_batches(parts, pa.schema([(name, pa.string()) for name in PROPERTY_COLUMNS]))
     return cast(pd.DataFrame, table.set_column(0, "timestamp", table["timestamp"].cast(pa.int64())).to_pandas())

@@ -58,7 +58,8 @@ def test_a_shop_that_was_closed_is_forecast_like_one_that_was_not(closed: Sequen
     np.testing.assert_allclose(planned.smoothed, always_open.smoothed, rtol=1e-9)
     assert shop_trend(planned) == pytest.approx(shop_trend(always_open), rel=1e-9)
     np.testing.assert_allclose(seasonal_level(planned), seasonal_level(always_open), rtol=1e-9)
-    told, names = (build_features(one, ML.features).values for one in (planned, always_open)), feature_names(ML.features)
+    names = feature_names(ML.features)
+    told = (build_features(one, ML.features).values for one in (planned, always_open))
     for name, ours, theirs in zip(names, *(np.moveaxis(values, 2, 0) for values in told), strict=True):
         # The others count what was sold: days between sales, orders, how far weeks lie apart.
         if name.startswith(FILLED) and name != "week_step":

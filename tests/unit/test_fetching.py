@@ -349,11 +349,15 @@ def test_the_token_is_sent_and_no_more_requests_than_allowed(
 def test_nested_and_unknown_values_keep_their_text(service: Service) -> None:
     mapped = map_row({"id": 7, "visitor": {"id": None}, "at": NOON, "price": Decimal("1E+2"), "flag": True},
                      of_service(service))
+    more = map_row({"id": 7, "visitor": {"id": "u1", "device": "phone", "seen": {"at": "page"}}}, of_service(service))
     assert mapped["event_id"] == "7"
     assert mapped["user_id"] is None
     assert mapped["price"] == "100"
     assert mapped["source.flag"] == "true"
     assert "source.visitor" not in mapped
+    assert more["user_id"] == "u1"
+    assert json.loads(more["source.visitor"]) == {"device": "phone", "seen": {"at": "page"}}
+    assert map_row({"visitor": "u1"}, of_service(service))["source.visitor"] == "u1", "no object, so no field took it"
 
 
 def test_two_runs_at_once_are_refused(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -166,6 +167,18 @@ def test_the_join_neither_adds_nor_loses_a_row_and_equals_a_plain_search(put: An
         assert event["user_id"] == user
         assert event["category"] == (newest(int(item), "categoryid", int(moment)) or "uncategorised")
         assert event["price"] == (newest(int(item), "790", int(moment)) or "n0")[1:]
+
+
+def test_properties_that_say_nothing_are_counted(
+    put: Any, settings: Settings, caplog: pytest.LogCaptureFixture,
+) -> None:
+    bad = [f"{START_MS},2,790,cheap", f"{START_MS},2",
+           "soon,2,categoryid,9", "soon,2,other,9", f"{START_MS},3,790,n1.5"]
+    events, _ = read(rocket(put, [f"{START_MS},1,view,2,"], [*bad, f"{START_MS},2,categoryid,7"], []), "retailrocket",
+                     settings)
+    assert (events[0]["category"], events[0]["price"]) == ("7", "0")
+    assert "2 price(s) of the item properties are no number and are passed over, the first: 'cheap'" in caplog.text
+    assert re.search(r"2 row\(s\) of \S+part1.csv have other columns, or a time that is none", caplog.text)
 
 
 @pytest.mark.parametrize("moment", ["1433221332", "1433221332.117", "", "soon", "14332213321170"])
