@@ -50,7 +50,8 @@ def run(flags: argparse.Namespace) -> int:
     send = [flags.peers, str(PROJECT_ROOT / "benchmarks" / "load_topic.py"), "--servers", flags.servers,
             "--topic", topic]
     subprocess.run([*send, "--events", "0"], check=True, stdout=sys.stderr)  # makes the topic
-    environment = {**os.environ, "SHOPLAKE_LAKE__ROOT": str(lake.resolve()), "SHOPLAKE_KAFKA__TOPIC": topic,
+    environment = {**os.environ, "SHOPLAKE_DATA_DIR": str(flags.folder.resolve()),
+                   "SHOPLAKE_LAKE__ROOT": str(lake.resolve()), "SHOPLAKE_KAFKA__TOPIC": topic,
                    "SHOPLAKE_KAFKA__BOOTSTRAP_SERVERS": flags.servers}
     log = flags.folder / "stream.log"
     events = RATE * (warm_up + seconds)

@@ -101,7 +101,8 @@ def render(results: Json) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
         "# Results", "",
-        "Written by `make bench`; do not edit. Figures are medians, CPU-seconds are those of the whole process tree,",
+        "Written by `make bench`; do not edit. Figures are medians of the runs below where a section repeats: ten blocks, the naive",
+        "job's two blocks, latency, and gold's full builds run once. CPU-seconds are those of the whole process tree,",
         "and the broker is apart. What they mean for a user: [performance](../docs/performance.md).", "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['platform']}. "
         f"Versions: {versions}.", "",
@@ -143,7 +144,8 @@ def render_pipeline(results: Json) -> list[str]:
         "`naive_spark` is four queries with Spark's defaults, each of which takes all there is as one batch. Its warm",
         "figure is what two blocks take more than one, as it has no ledger.",
         "", "What each run took:", "", *table(("engine", "run", "CPU-s", "wall s", "peak MiB"), rows),
-        "", "Row by row against ours (`benchmarks/compare.py`); the naive job is compared in what it can have:", "",
+        "", "Row by row against ours without pseudonyms (`benchmarks/compare.py`), which differ from ours in identities alone",
+        "(`tests/dataflow/test_sealed_lake.py`); the naive job is compared in what it can have:", "",
         *table(("lake, blocks", "rows", "differences: only ours/only theirs"), compared),
     ]
 

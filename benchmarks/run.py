@@ -120,8 +120,18 @@ def run(flags: argparse.Namespace) -> int:
             results = {**results, **figures, "sections": {**results.get("sections", {}), section: about}}
             results_file.write_text(json.dumps(results))
             subprocess.run(page, check=True, stdout=sys.stderr)  # each section's figures are kept at once
+    if unequal := find_unequal(results):
+        raise ShoplakeError(f"other rows than ours, so their figures do not compare: {', '.join(unequal)}; "
+                            f"RESULTS.md beside {results_file} says where")
     print_result(json.loads(results_file.read_text()), f"written: {results_file} and RESULTS.md beside it", flags.json)
     return EXIT_OK
+
+
+def find_unequal(results: Json) -> list[str]:
+    """Name the lakes and the engines' gold whose rows are not ours."""
+    compared = {**results.get("equal_outputs", {}), **{
+        f"gold of {engine}": built["compared"] for engine, built in results.get("gold_runs", {}).get("peers", {}).items()}}
+    return [name for name, answer in compared.items() if not answer["equal"]]
 
 
 def make_peers() -> None:

@@ -30,6 +30,8 @@ def main(argv: list[str] | None = None) -> int:
 def change_users(arguments: argparse.Namespace) -> int:
     """Do it, and print who may log in now."""
     from shoplake.dashboards.users import load_users, make_user, save_users
+    from shoplake.governance.audit import audited
+    from shoplake.lake.addresses import locate_lake
 
     settings = load_settings(arguments.profile)
     file = settings.dashboard_users_path
@@ -42,7 +44,9 @@ def change_users(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"there is no user {name!r} in {file}; there are: {', '.join(users) or 'none'}")
         del users[name]
     if arguments.action != "list":
-        save_users(file, users)
+        details = {"role": users[name].role} if name in users else {}
+        with audited(locate_lake(settings), settings, f"{arguments.action}_login", name, details):
+            save_users(file, users)
     roles = {one: user.role or settings.governance.role for one, user in users.items()}
     print_result({"file": str(file), "users": roles}, render_users(roles, file), arguments.json)
     return EXIT_OK

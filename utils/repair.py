@@ -93,7 +93,7 @@ def now() -> str:
 def repair_table(lake: "Lake", table: "Table") -> tuple[list[str], str]:
     """Move the broken files of a table's log aside, as far as no row depends on them."""
     from shoplake.lake.arrow import open_table
-    from shoplake.lake.repair import inspect_log, log_folder, set_aside
+    from shoplake.lake.repair import ASIDE, inspect_log, log_folder, set_aside
 
     log = log_folder(lake, table)
     state = inspect_log(log)
@@ -103,7 +103,7 @@ def repair_table(lake: "Lake", table: "Table") -> tuple[list[str], str]:
         raise GateRefusedError(
             f"version {state.missing[0]} of {table.name} cannot be read in {log}, and no intact checkpoint comes after "
             f"it: the versions up to {state.newest} need it. Nothing was moved. {without(lake, table)}")
-    aside = Path(lake.root) / "_repair" / f"{table.name}.{now()}"
+    aside = Path(lake.root) / ASIDE / f"{table.name}.{now()}"
     moved = move_entry(lake, table, log, aside) if state.missing else []
     moved += set_aside(state.optional, aside)
     version = open_table(lake, table).version()

@@ -1,19 +1,20 @@
 """Put another master key in the place of the lake's: every data key is encrypted with the new one.
 
 The data keys themselves, what they encrypted, and the pseudonyms stay as they are, so no table is written again. With
-the master key change: ops.audit, which is set aside whole while another log begins; the hashes that roles see; the key
-that signs receipts. For a key that somebody may have seen, and every so often.
+the master key change: ops.audit, which is checked and set aside whole while another log begins; the hashes that roles
+see (so run gcp/bigquery_client.py create after it); the key that signs receipts. For a key that somebody may have
+seen, and every so often.
 
 A key in the folder of keys is made anew there. One in SHOPLAKE_GOVERNANCE__KEY or Secret Manager needs the next one in
 SHOPLAKE_GOVERNANCE__NEXT_KEY, which must be put in its place when this has ended. Stop the stream first: it would go on
-with the old key. Killed in the middle, run it
-again; if ops.audit is refused then, with utils/verify_audit.py --set-aside first.
+with the old key. Killed in the middle, run it again; if ops.audit is refused then, utils/verify_audit.py --set-aside
+first.
 """
 
 import argparse
 import sys
 
-from shoplake.errors import EXIT_OK
+from shoplake.errors import EXIT_OK, AuditError
 from shoplake.logs import configure_logging
 from shoplake.outcome import print_result, run_to_exit_code
 from shoplake.settings import PROFILES, load_settings
@@ -35,7 +36,7 @@ def rotate(flags: argparse.Namespace) -> int:
     configure_logging(settings.log_level)
     from pydantic import SecretStr
 
-    from shoplake.governance.audit import audited, set_aside
+    from shoplake.governance.audit import audited, set_aside, verify
     from shoplake.lake.addresses import locate_lake
     from shoplake.lake.data_keys import WRAPPING, open_data_keys
     from shoplake.lake.keys import next_key, purpose_key, take_next_key
@@ -46,6 +47,9 @@ def rotate(flags: argparse.Namespace) -> int:
     governance = settings.governance.model_copy(update={"pseudonyms": settings.governance.pseudonyms or lake.is_local})
     data_keys = open_data_keys(settings.model_copy(update={"governance": governance}), lake)
     with hold_lock(lake, STREAM, timeout=0), hold_lock(lake, INGEST, settings.lake.lock_timeout):
+        if lake.is_local and (wrong := verify(lake, settings).wrong):  # with the old key goes what shows it
+            raise AuditError(f"ops.audit is not as it was written ({wrong[0]}); nothing was changed. "
+                             "Look with: python utils/verify_audit.py")
         key = next_key(settings)
         with audited(lake, settings, "rotate", "master key"):
             count = data_keys.rewrap(purpose_key(settings, WRAPPING, key)) if data_keys else 0

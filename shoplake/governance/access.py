@@ -4,7 +4,15 @@
 import base64
 from typing import Any
 
-from shoplake.contract.tables import BRONZE_EVENTS, BRONZE_USERS, SILVER_QUARANTINE, TABLES
+from shoplake.contract.tables import (
+    BRONZE_EVENTS,
+    BRONZE_USERS,
+    CANCELLATIONS,
+    SILVER_DUPLICATES,
+    SILVER_EVENTS,
+    SILVER_QUARANTINE,
+    TABLES,
+)
 from shoplake.lake.addresses import Lake
 from shoplake.lake.data_keys import VALUE, DataKeys, open_rows
 from shoplake.lake.pseudonyms import check_pseudonyms
@@ -15,7 +23,7 @@ _AT = 'origin, "partition", "offset"'
 
 
 def read_user(lake: Lake, data_keys: DataKeys, user: str) -> dict[str, Any]:
-    """Give the records of a user as they came, and the rows of every table that has them under their pseudonym.
+    """Give the records of a user as they came, and the rows of every table that stand for them.
 
     Returns:
         `pseudonym`; `records`, each with topic, timestamp, value and the reasons for which it was rejected, if it was;
@@ -46,9 +54,16 @@ def read_user(lake: Lake, data_keys: DataKeys, user: str) -> dict[str, Any]:
             for source, origin, offset, value in lines:
                 clear = opener.open(data_key.data_key_id, value, line_place(origin, offset), VALUE)
                 found["lines"].append({"source": source, "value": _text(clear)})
-        for table in (table for table in TABLES if "user_id" in table.column_names):
+        events = f"SELECT event_id FROM ({select_table(connection, lake, SILVER_EVENTS)}) WHERE user_id = $pseudonym"
+        places = (f"SELECT {_AT} FROM ({select_table(connection, lake, BRONZE_EVENTS)}) "
+                  "WHERE data_key_id = $data_key_id")
+        named = {table: "user_id = $pseudonym" for table in TABLES if "user_id" in table.column_names}
+        for table, condition in {**named, CANCELLATIONS: f"event_id IN ({events})",
+                                 SILVER_DUPLICATES: f"({_AT}) IN ({places})"}.items():
+            values = {"pseudonym": pseudonym, "data_key_id": data_key.data_key_id if data_key else None}
             answer = connection.execute(
-                f"SELECT * FROM ({select_table(connection, lake, table)}) WHERE user_id = ? ORDER BY ALL", [pseudonym])
+                f"SELECT * FROM ({select_table(connection, lake, table)}) WHERE {condition} ORDER BY ALL",
+                {name: value for name, value in values.items() if f"${name}" in condition})
             names = [column[0] for column in answer.description or ()]
             if rows := answer.fetchall():
                 found["tables"][table.name] = [dict(zip(names, row, strict=True)) for row in rows]

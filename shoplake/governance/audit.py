@@ -23,6 +23,14 @@ from deltalake.exceptions import TableNotFoundError
 from shoplake.contract.render import arrow_schema
 from shoplake.contract.tables import AUDIT
 from shoplake.errors import AuditError, ConfigError, ShoplakeError, StorageError
+from shoplake.governance.audit_archive import (
+    ARCHIVE,
+    CONTENT,
+    MOVED_TO,
+    SET_ASIDE,
+    check_set_aside,
+    digest_content,
+)
 from shoplake.governance.audit_lines import (
     BEGUN,
     DONE,
@@ -40,11 +48,12 @@ from shoplake.lake.arrow import delta_errors, open_table, scan_table, table_exis
 from shoplake.lake.keys import BOOKMARK, has_key, purpose_key
 from shoplake.lake.locks import hold_lock
 from shoplake.private_files import key_folder, write_private
-from shoplake.settings import Settings
+from shoplake.settings import Settings, find_resources
 
 LOG = logging.getLogger("shoplake.audit")
 _QUERY = "audit"
 _ADVICE = "Look with: python utils/verify_audit.py; it says how to go on"
+_POLICIES = ("roles.yaml", "sources.yaml")  # who sees what, and what is fetched: not in the settings
 _OF_A_PROCESS = ("log_level",)  # settings that say nothing of the platform: each command may have others
 
 
@@ -195,6 +204,7 @@ def verify(lake: Lake, settings: Settings, shown: int = 0) -> Finding:
             wrong = [*check_lines(lines, purpose_key(settings, "audit"), ends)]
         except (AuditError, StorageError, OSError, pa.ArrowException, OverflowError, ValueError) as error:
             return Finding((), (f"ops.audit cannot be read: {error}",))
+        wrong += [] if wrong else check_set_aside(lake, lines)
         if not wrong and ends[-1:] != [known.end]:
             wrong.append(f"line {known.end.sequence} was written as the last, and line {last_end(ends).sequence} is")
         return Finding(tuple(ends), tuple(wrong), tuple(lines[max(0, len(lines) - shown):]))
@@ -213,7 +223,7 @@ def set_aside(lake: Lake, settings: Settings, reason: str) -> Path | None:
     with hold_lock(lake, AUDIT.name, settings.lake.lock_timeout):
         file, there = _bookmark_file(lake, settings), Path(lake.table(AUDIT))
         mark = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-        moved = Path(lake.root) / "_audit" / mark if os.path.lexists(there) else None
+        moved = Path(lake.root) / ARCHIVE / mark if os.path.lexists(there) else None
         try:
             old = _read_bookmark(file)
         except AuditError:
@@ -222,8 +232,9 @@ def set_aside(lake: Lake, settings: Settings, reason: str) -> Path | None:
             for bookmark in key_folder(settings).glob(BOOKMARK):
                 bookmark.rename(bookmark.with_name(f"{mark}-{bookmark.name}.old"))
         key = purpose_key(settings, "audit")
-        act = Act("set_aside", "ops.audit", {
-            "reason": reason, "moved_to": str(moved) if moved else None, "end": str(old.end) if old else None})
+        act = Act(SET_ASIDE, "ops.audit", {
+            "reason": reason, MOVED_TO: str(moved) if moved else None, "end": str(old.end) if old else None,
+            CONTENT: digest_content(there) if moved else None})
         noted = Bookmark(tuple(make_lines([act], NO_LINE, _user(), key)), {}, _key_check(key))
         _keep_bookmark(lake, settings, noted)
         if moved:
@@ -319,7 +330,8 @@ def _key_check(key: bytes) -> str:
 
 def _digest_sections(settings: Settings, key: bytes) -> dict[str, str]:
     told = settings.model_dump(mode="json")  # of a secret it tells only that it is there
-    return {name: keyed_digest(json.dumps(value, sort_keys=True), key) for name, value in told.items()
+    policies = {name: find_resources("configs").joinpath(name).read_text(encoding="utf-8") for name in _POLICIES}
+    return {name: keyed_digest(json.dumps(value, sort_keys=True), key) for name, value in {**told, **policies}.items()
             if name not in _OF_A_PROCESS}
 
 

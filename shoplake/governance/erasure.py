@@ -47,6 +47,7 @@ from shoplake.lake.locks import INGEST, HeldLock, hold_lock
 from shoplake.lake.maintenance import purge_history, write_lock
 from shoplake.lake.pseudonyms import check_pseudonyms
 from shoplake.lake.rebuild import clear_scratch
+from shoplake.lake.repair import clear_aside
 from shoplake.lake.replay import REPLAY_OF
 from shoplake.lake.sql import ask_number, connect_duckdb, select_table
 from shoplake.lake.users import line_place
@@ -95,7 +96,8 @@ def erase_user(lake: Lake, data_keys: DataKeys, user: str, lock_timeout: float) 
         if table_exists(lake, BRONZE_EVENTS):
             _take_out_records(lake, data_keys, data_key_id, user, done, lock)
         if lake.is_local:
-            clear_scratch(lake)  # of a rebuild that died: whole tables
+            clear_scratch(lake)
+            clear_aside(lake)
     for table in _tables_of_users():
         with hold_lock(lake, write_lock(table), lock_timeout) as lock, connect_duckdb(lake) as connection:
             if table is CANCELLATIONS:

@@ -57,7 +57,7 @@ def begin_scratch(lake: Lake) -> Lake:
 
 
 def clear_scratch(lake: Lake) -> None:
-    """Remove what rebuilds left."""
+    """Remove what rebuilds left: whole tables."""
     shutil.rmtree(f"{lake.root}/_rebuild", ignore_errors=True)
 
 

@@ -30,9 +30,9 @@ from shoplake.lake.addresses import Lake
 from shoplake.lake.ledger import BrokenOff, find_broken_off
 from shoplake.lake.sql import connect_duckdb, select_table
 
+ASIDE = "_repair"  # the lake's folder of what was moved
 POINTER = "_last_checkpoint"
 _VERSION = re.compile(r"^(\d{20})\.(json$|checkpoint\..*)")
-# What the ledger counts of each place.
 # Table -> its count in the ledger, and the name of the place that the tombstones of its erased rows have.
 _COUNTED = {BRONZE_EVENTS: ("bronze_count", ""), SILVER_EVENTS: ("silver_count", "silver"),
             SILVER_DUPLICATES: ("duplicate_count", "duplicate"), SILVER_QUARANTINE: ("quarantine_count", "quarantine"),
@@ -59,6 +59,11 @@ class LogState:
     def optional(self) -> tuple[Path, ...]:
         """Broken files without which the log reads as it should: all but the entries."""
         return tuple(file for file in self.broken if file.suffix != ".json" or "checkpoint" in file.name)
+
+
+def clear_aside(lake: Lake) -> None:
+    """Remove what was moved aside: entries of logs and checkpoints may hold the least and greatest user of a file."""
+    shutil.rmtree(Path(lake.root) / ASIDE, ignore_errors=True)
 
 
 def log_folder(lake: Lake, table: Table) -> Path:

@@ -10,11 +10,12 @@ from shoplake.contract.tables import AUDIT, TABLES
 from shoplake.errors import ConfigError, StorageError
 from shoplake.lake.addresses import Lake
 from shoplake.lake.partitions import read_state
+from shoplake.lake.repair import ASIDE
 
 _CHECKPOINTS = "_checkpoints"
 # The locks stay: their files are open while a reset runs. The audit log stays: it tells of the reset.
 _OPERATION = tuple(table.name.replace(".", "/") for table in TABLES if table.layer == "ops" and table is not AUDIT)
-_FOLDERS = ("bronze", "silver", "gold", *_OPERATION, "gold_export", "_rates", "_spill", "_rebuild", "_repair")
+_FOLDERS = ("bronze", "silver", "gold", *_OPERATION, "gold_export", "_rates", "_spill", "_rebuild", ASIDE)
 
 
 @dataclass(frozen=True)

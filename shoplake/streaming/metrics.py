@@ -27,7 +27,9 @@ class StreamMetrics:
         self._broken = Counter("shoplake_rule_failures", "Records that broke a rule, by rule", ["rule"], registry=at)
         self._seconds = Histogram(
             "shoplake_batch_seconds", "Seconds that a batch took", buckets=_BATCH_SECONDS, registry=at)
-        self._last = Gauge("shoplake_last_batch_timestamp_seconds", "UNIX time of the newest ledger row", registry=at)
+        self._last = Gauge("shoplake_last_batch_timestamp_seconds",
+                           "UNIX time of the newest ledger row; before the first one that of the start", registry=at)
+        self._last.set_to_current_time()
         Gauge("shoplake_lag_records", "Records that wait in the topic; NaN where the broker does not say",
               registry=at).set_function(count_waiting)
         Gauge("shoplake_state_rows", "Rows of stream state; this stream keeps none", registry=at).set(0)

@@ -11,10 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from audit_log import read_acts, read_lines
 
 from shoplake.dashboards.logins import COOKIE, Logins, TooManyTries, Visitor, check_address
 from shoplake.dashboards.users import load_users, make_user, save_users
 from shoplake.errors import ConfigError, ShoplakeError
+from shoplake.lake.addresses import locate_lake
 from shoplake.settings import PROJECT_ROOT, load_settings
 
 AsPerson = Callable[[str, str], None]
@@ -190,3 +192,15 @@ def test_the_command_refuses(
     assert message in said
     assert "horse" not in said
     assert not load_settings().dashboard_users_path.exists()
+
+
+def test_who_lets_whom_in_is_in_the_audit_log(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = runpy.run_path(str(PROJECT_ROOT / "utils" / "dashboard_user.py"))["main"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("the password of ada\n"))
+    assert main(["set", "ada", "--role", "viewer"]) == 0
+    assert main(["list"]) == 0
+    assert main(["remove", "ada"]) == 0
+    lake = locate_lake(load_settings())
+    assert read_acts(lake) == [(action, "ada", outcome) for action in ("set_login", "remove_login")
+                               for outcome in ("begun", "done")]
+    assert "password" not in json.dumps(read_lines(lake), default=str)

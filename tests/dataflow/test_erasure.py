@@ -95,6 +95,9 @@ def test_one_user_of_a_thousand_is_forgotten(
     pseudonym = next(name for name, owner in told_users(shells.lake).items() if owner == user)
     words.add(pseudonym)
     assert find_words(data_dir / "lake", words), "or nothing would be looked for"
+    aside = data_dir / "lake" / "_repair" / "silver.events.20260301" / "00000000000000000007.json"
+    aside.parent.mkdir(parents=True)
+    aside.write_text(f'{{"add": {{"stats": "minValues: {pseudonym}"}}}}')
     assert before["silver.quarantine"]
     for table in ("gold.sessions", "gold.cancellations", "gold.customer_daily_sales", "silver.users_dim",
                   "gold.customer_metrics", "gold.customer_segments"):
@@ -217,11 +220,19 @@ def test_a_person_gets_what_is_known_of_them(
     ids = told_events(shells.lake)
     assert Counter(ids.get(row["event_id"], row["event_id"]) for row in found["tables"]["silver.events"]) == Counter(
         event_id for owner, event_id in rows if owner == user)
+    kinds = Counter(row["event_type"] for row in found["tables"]["silver.events"])
+    assert len(found["tables"].get("gold.cancellations", [])) == kinds["order_cancelled"] > 0
+    copies = rows_of(shells.lake, tables.SILVER_DUPLICATES, ("partition", "offset"))
+    mine = {(record.partition, record.offset) for record in sent
+            if record.value and f'"user_id":"{user}"' in record.value.decode("utf-8", "replace").replace(": ", ":")}
+    assert len(found["tables"].get("silver.duplicates", [])) == sum((copies & Counter(mine)).values())
     assert shells.run("utils/export_user.py", "--user", user, "--to", str(file)) != 0
     assert "does not exist yet" in capsys.readouterr().err
 
 
-def test_a_new_master_key_changes_no_row(shells: Any, sent: list[Any], data_dir: Path) -> None:
+def test_a_new_master_key_changes_no_row(
+    shells: Any, sent: list[Any], data_dir: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
     before, old = snapshot_without_books(shells), (data_dir / "keys" / "governance.key").read_text()
     pseudonyms = told_users(shells.lake)
     shells.ok("utils/rotate_keys.py")
@@ -231,3 +242,10 @@ def test_a_new_master_key_changes_no_row(shells: Any, sent: list[Any], data_dir:
     shells.ok("utils/verify_audit.py")
     shells.ok("utils/rebuild.py", "--from", "bronze")
     assert snapshot_without_books(shells)["silver.events"] == before["silver.events"]
+    # What the old key showed of the log, the new log shows.
+    (archive,) = (data_dir / "lake" / "_audit").iterdir()
+    next(archive.glob("*.parquet")).unlink()
+    assert shells.run("utils/verify_audit.py") != 0
+    assert "is gone or not as it was" in capsys.readouterr().out
+    assert shells.run("utils/rotate_keys.py") != 0
+    assert "nothing was changed" in capsys.readouterr().err

@@ -27,7 +27,7 @@ from shoplake.governance.audit_lines import NO_LINE, Act, make_lines
 from shoplake.lake.addresses import Lake, locate_lake
 from shoplake.lake.keys import purpose_key
 from shoplake.lake.maintenance import compact_table
-from shoplake.settings import Settings, load_settings
+from shoplake.settings import PROJECT_ROOT, Settings, load_settings
 
 USER = pwd.getpwuid(os.getuid()).pw_name
 
@@ -186,7 +186,7 @@ def test_a_lake_that_is_built_again_needs_a_word(lake: Lake, settings: Settings,
             record([Act("query", "x")], lake, settings)
     assert set_aside(lake, settings, "a new lake") is None
     assert json.loads(read_lines(lake)[0]["details"]) == {
-        "reason": "a new lake", "moved_to": None, "end": f"8:{log[-1]['digest']}"}
+        "reason": "a new lake", "moved_to": None, "content": None, "end": f"8:{log[-1]['digest']}"}
     assert verify(lake, settings).wrong == ()
 
 
@@ -320,8 +320,33 @@ def test_the_first_line_of_the_next_log_says_why(lake: Lake, settings: Settings,
     moved = set_aside(lake, settings, "disk restored from a backup")
     (line,) = read_lines(lake)
     assert line["action"] == "set_aside"
-    assert json.loads(line["details"]) == {
-        "moved_to": str(moved), "reason": "disk restored from a backup", "end": None}
+    details = json.loads(line["details"])
+    assert re.fullmatch("[0-9a-f]{64}", details.pop("content"))
+    assert details == {"moved_to": str(moved), "reason": "disk restored from a backup", "end": None}
+
+
+@pytest.mark.parametrize("how", ["a line is changed", "a line is gone", "it is gone"])
+def test_a_log_that_was_set_aside_stays_as_it_was(lake: Lake, settings: Settings, log: Lines, how: str) -> None:
+    moved = set_aside(lake, settings, "a test")
+    assert verify(lake, settings).wrong == ()
+    old = DeltaTable(str(moved)).to_pyarrow_table()
+    lines = old.to_pylist()[1:] if how == "a line is gone" else [
+        {**line, "actor": "somebody"} for line in old.to_pylist()]
+    write_deltalake(str(moved), pa.Table.from_pylist(lines, old.schema), mode="overwrite")
+    if how == "it is gone":
+        shutil.rmtree(str(moved))
+    assert "line 1 set aside" in "".join(verify(lake, settings).wrong)
+
+
+def test_a_changed_policy_is_a_line(
+    lake: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:
+    record([Act("query", "x")], lake, settings)
+    shutil.copy(PROJECT_ROOT / "configs/sources.yaml", tmp_path)
+    (tmp_path / "roles.yaml").write_text((PROJECT_ROOT / "configs/roles.yaml").read_text() + "# one more word")
+    monkeypatch.setattr(audit, "find_resources", lambda _: tmp_path)
+    record([Act("query", "x")], lake, settings)
+    assert json.loads(read_lines(lake)[2]["details"]) == {"sections": ["roles.yaml"]}
 
 
 def test_a_failure_is_told_without_its_words(lake: Lake, settings: Settings) -> None:

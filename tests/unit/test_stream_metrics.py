@@ -1,6 +1,7 @@
 """What the stream tells Prometheus: each batch, and what waits in the topic; the alert rules name what exists."""
 
 import re
+import time
 
 import pytest
 import yaml
@@ -46,3 +47,12 @@ def test_alerts_ask_for_metrics_that_are_served(served: dict[str, float]) -> Non
     asked = {name for rule in rules for name in re.findall(r"\bshoplake_\w+", rule["expr"])}
     assert asked <= {name.split("{")[0] for name in served}
     assert all(rule["annotations"]["summary"] for rule in rules)
+    runbook = (PROJECT_ROOT / "docs" / "runbook.md").read_text()
+    assert all(rule["alert"] in runbook for rule in rules)
+    assert all("for" in rule for rule in rules), "a moment is no alert"
+
+
+def test_a_stream_that_has_just_begun_is_not_stuck() -> None:
+    begun = StreamMetrics(lambda: 5).registry.get_sample_value("shoplake_last_batch_timestamp_seconds")
+    assert begun is not None
+    assert abs(time.time() - begun) < 60
