@@ -183,7 +183,7 @@ def test_the_page_shows_each_figure_that_there_is(tmp_path: Path, page: dict[str
     }
     file, target = tmp_path / "results.json", tmp_path / "RESULTS.md"
     file.write_text(json.dumps(results))
-    assert page["main"]([str(file), "--to", str(target)]) == 0
+    assert page["main"]([str(file), "--to", str(target)]) == 1, "it is written, but rows differ"
     text = target.read_text()
     assert "| Full pipeline against the Polars peer, cold (times) | 0.12 | 0.4 | 0.25 | floor |" in text
     assert "| p95 event to silver at 1,000 events/s, warm (seconds) | 10 | 4 | 11.5 | missed |" in text
@@ -194,3 +194,11 @@ def test_the_page_shows_each_figure_that_there_is(tmp_path: Path, page: dict[str
     written = json.loads(file.read_text())
     assert written["targets"]["pipeline_against_polars"] == {"value": 0.25, "floor": 0.12, "aim": 0.4, "meets": "floor"}
     assert written["pipeline"] == results["pipeline"]
+
+
+def test_other_rows_than_ours_are_no_result(page: dict[str, Any]) -> None:
+    same, other = {"equal": True, "tables": {}}, {"equal": False, "tables": {}}
+    results = {"equal_outputs": {"polars_1": same, "duckdb_1": other},
+               "gold_runs": {"peers": {"polars": {"compared": other}, "duckdb": {"compared": same}}}}
+    assert page["find_unequal"](results) == ["duckdb_1", "gold of polars"]
+    assert page["find_unequal"]({"equal_outputs": {"polars_1": same}}) == page["find_unequal"]({}) == []
