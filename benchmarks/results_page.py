@@ -153,7 +153,7 @@ def render_pipeline(results: Json) -> list[str]:
         "`naive_spark` is four queries with Spark's defaults, each of which takes all there is as one batch. Its warm",
         "figure is what two blocks take more than one, as it has no ledger.",
         "", "What each run took:", "", *table(("engine", "run", "CPU-s", "wall s", "peak MiB"), rows),
-        "", "Row by row against ours in the clear (`benchmarks/compare.py`), which differs from ours in identities alone",
+        "", "Row by row against ours in the clear (`benchmarks/compare.py`); ours differs in identities alone",
         "(`tests/dataflow/test_sealed_lake.py`); the naive job is compared in what it can have:", "",
         *table(("lake, blocks", "rows", "differences: only ours/only theirs"), compared),
     ]
