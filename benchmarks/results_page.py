@@ -110,9 +110,9 @@ def render(results: Json) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     lines = [
         "# Results", "",
-        "Written by `make bench`; do not edit. Figures are medians of the runs below where a section repeats: ten blocks, the naive",
-        "job's two blocks, latency, and gold's full builds run once. CPU-seconds are those of the whole process tree,",
-        "and the broker is apart. What they mean for a user: [performance](../docs/performance.md).", "",
+        "Written by `make bench`; do not edit. Figures are medians of the runs below; ten blocks, the naive job's two",
+        "blocks, latency and gold's full builds run once. CPU-seconds are those of the whole process tree, and the",
+        "broker is apart. What they mean for a user: [performance](../docs/performance.md).", "",
         f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['platform']}. "
         f"Versions: {versions}.", "",
         *table(("section", "events of a block", "runs", "when", "load before, after"), [
