@@ -73,15 +73,15 @@ def write(results_file: Path, target: Path) -> int:
     target.write_text(render(results))
     print(f"wrote {target}")
     if unequal := find_unequal(results):
-        raise ShoplakeError(f"other rows than ours, so their figures do not compare: {', '.join(unequal)}; see {target}")
+        raise ShoplakeError(f"other rows than ours, so no figures: {', '.join(unequal)}; see {target}")
     return EXIT_OK
 
 
 def find_unequal(results: Json) -> list[str]:
     """Name the lakes and the engines' gold whose rows are not ours."""
     peers = results.get("gold_runs", {}).get("peers", {})
-    compared = {**results.get("equal_outputs", {}), **{f"gold of {name}": peer["compared"] for name, peer in peers.items()}}
-    return [name for name, answer in compared.items() if not answer["equal"]]
+    gold = {f"gold of {name}": peer["compared"] for name, peer in peers.items()}
+    return [name for name, answer in {**results.get("equal_outputs", {}), **gold}.items() if not answer["equal"]]
 
 
 def describe_machine() -> Json:
