@@ -6,6 +6,7 @@ The oracle is the csv module and Decimal, straight from the file's lines.
 import csv
 import gzip
 import json
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from shoplake.contract.tables import (
     CATEGORY_REVENUE,
     CATEGORY_REVENUE_1H,
     CUSTOMER_DAILY_SALES,
+    CUSTOMER_METRICS,
+    CUSTOMER_SEGMENTS,
     DAILY_SALES,
     DAILY_SALES_SUMMARY,
     PRODUCT_REVENUE_5MIN,
@@ -149,10 +152,34 @@ def test_replay_and_history_give_the_same_gold(
     historical = gold_rows(second)
     check_lake(second, facts, rows is None, capsys)
     assert historical == replayed
+    if rows is None:
+        check_customers(second, tmp_path, monkeypatch)
     if rows is not None:
         second.ok("spark/batch_processing.py", *history)
         assert gold_rows(second) == replayed, "the same file again changes nothing"
         assert read_table(second.lake, BRONZE_EVENTS, ["offset"]).num_rows == facts.lines
+
+
+LAST_DAY = "2011-12-09"
+
+
+def check_customers(shells: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All known customers and no guest as of the file's last day, and the same segments when they are built again."""
+    for name in ("as it is", "again"):
+        if name == "again":
+            shutil.copytree(folder / "second", folder / "third")
+            shutil.rmtree(folder / "third" / "lake" / "gold" / "customer_segments")
+            monkeypatch.setenv("SHOPLAKE_DATA_DIR", str(folder / "third"))
+        shells.ok("spark/batch_processing.py", "--as-of", LAST_DAY, "--table", CUSTOMER_METRICS.name,
+                  "--table", CUSTOMER_SEGMENTS.name)
+    built = [[row for row in read_table(Lake(str(folder / lake / "lake")), table).to_pylist()
+              if str(row["as_of_date"]) == LAST_DAY]
+             for table in (CUSTOMER_METRICS, CUSTOMER_SEGMENTS) for lake in ("second", "third")]
+    assert [len({row["user_id"] for row in rows}) for rows in built] == [len(rows) for rows in built] == [4_372] * 4
+    assert not any(row["user_id"].startswith("guest-") for rows in built for row in rows)
+    segments = [Counter(repr(sorted(row.items())) for row in rows) for rows in built[2:]]
+    assert segments[0] == segments[1]
+    assert len({row["segment"] for row in built[2]} - {None}) > 1
 
 
 def check_lake(shells: Any, facts: Facts, is_whole: bool, capsys: pytest.CaptureFixture[str]) -> None:
