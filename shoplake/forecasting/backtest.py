@@ -80,7 +80,7 @@ class Entry:
 
     Attributes:
         units: (items, origins, 7); NaN for items that were not known yet.
-        cpu_seconds: of this process and of those that it waited for.
+        cpu_seconds: of this process and of those that it waited for; not of joblib's workers, which live on.
         fallback_count: forecasts of an item for which another figure stood in.
     """
 
