@@ -203,6 +203,7 @@ def test_a_person_gets_what_is_known_of_them(
 ) -> None:
     user = choose_user(sent)
     file = tmp_path / "user.json"
+    shells.ok("spark/batch_processing.py", "--table", "gold.cancellations")
     shells.ok("utils/export_user.py", "--user", user, "--to", str(file))
     assert file.stat().st_mode & 0o77 == 0
     found = json.loads(file.read_text())
