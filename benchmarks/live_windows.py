@@ -1,6 +1,6 @@
 """Live windows: adding a batch's sums to the stored windows against summing the touched days of silver anew.
 
-Simulated events of 30 days are taken into a lake. Then some of its events stand for a batch, of the newest day alone
+Simulated events of some days are taken into a lake. Then some of its events stand for a batch, of the newest day alone
 and of all days (late events), and both ways compute the windows of their days; what they would write is the same and
 is not written. Prints one JSON object: CPU-seconds of the process tree for one batch, median of the runs, and how many
 times as much the second way takes. A few minutes for a million events.
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 Way = Callable[["DataFrame", LiveWindow, set[date]], "DataFrame"]
-DAYS = ("--from", "2026-03-01", "--to", "2026-03-30")
+FIRST_DAY = date(2026, 3, 1)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="an empty one; a lake comes into it")
     parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--days", type=int, default=30, help="that the events are spread over (default: 30)")
     parser.add_argument("--batch", type=int, default=10_000, help="events of the batch (default: 10,000)")
     parser.add_argument("--repeat", type=int, default=5)
     flags = parser.parse_args(argv)
@@ -51,10 +52,12 @@ def run(flags: argparse.Namespace) -> int:
         raise ConfigError(f"{folder} is not empty; give another --folder")
     os.environ["SHOPLAKE_DATA_DIR"] = str(folder / "data")
     file = folder / "events.csv"
-    for command in ([sys.executable, "kafka/producer.py", "--events", str(flags.events), *DAYS, "--to-file", str(file)],
+    for command in ([sys.executable, "kafka/producer.py", "--events", str(flags.events), "--from", str(FIRST_DAY),
+                     "--to", str(FIRST_DAY + timedelta(days=flags.days - 1)), "--to-file", str(file)],
                     ["spark-submit", "spark/batch_processing.py", "--historical-csv", str(file), "--ingest-only"]):
         subprocess.run(command, check=True, cwd=PROJECT_ROOT, stdout=sys.stderr)
-    print(json.dumps({"events": flags.events, "batch": flags.batch, **compare_ways(flags.batch, flags.repeat)}))
+    print(json.dumps({"events": flags.events, "days": flags.days, "batch": flags.batch,
+                      **compare_ways(flags.batch, flags.repeat)}))
     return EXIT_OK
 
 
