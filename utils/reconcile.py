@@ -33,16 +33,18 @@ def main(argv: list[str] | None = None) -> int:
 def _run(settings: Settings, as_json: bool) -> int:
     configure_logging(settings.log_level)
     from shoplake.lake.addresses import locate_lake
+    from shoplake.lake.data_keys import list_destroyed
     from shoplake.lake.locks import INGEST, hold_lock
-    from shoplake.lake.reconcile import reconcile
+    from shoplake.lake.reconcile import ERASED_USER_IS_BACK, reconcile
 
     lake = locate_lake(settings)
     with hold_lock(lake, INGEST, settings.lake.lock_timeout):
-        found = reconcile(lake)
+        found = reconcile(lake, list_destroyed(settings, lake))
     print_result(found.as_dict(), _describe(found, lake.root), as_json)
     if not found.is_balanced:
-        checks = ", ".join(residual.check for residual in found.residuals)
-        raise GateRefusedError(f"{lake.root} does not balance: {checks}. The rows above say where.")
+        checks = [residual.check for residual in found.residuals]
+        again = " Run utils/erase_user.py again for whoever was erased." if ERASED_USER_IS_BACK in checks else ""
+        raise GateRefusedError(f"{lake.root} does not balance: {', '.join(checks)}. The rows above say where.{again}")
     return EXIT_OK
 
 

@@ -275,6 +275,13 @@ def open_data_keys(settings: Settings, lake: Lake) -> DataKeys | None:
     return _open(key_place(settings, lake), lake, purpose_key(settings, WRAPPING), settings.lake.lock_timeout)
 
 
+def list_destroyed(settings: Settings, lake: Lake) -> list[str]:
+    """Give the ids of the lake's keys that were destroyed; it takes no master key, and makes none."""
+    if not settings.governance.pseudonyms:
+        return []
+    return DataKeys(KeyFiles(key_place(settings, lake), lake), b"", settings.lake.lock_timeout).destroyed_ids()
+
+
 @cache  # a process reads each file of keys once
 def _open(place: str, lake: Lake, wrapping_key: bytes, lock_timeout: float) -> DataKeys:
     return DataKeys(KeyFiles(place, lake), wrapping_key, lock_timeout)

@@ -2,12 +2,13 @@
 
 A record of bronze has one place: silver, duplicates, quarantine, or erased.
 
-And that the live windows are what silver gives. Every check is a query that gives the rows which break a guarantee, so
-an empty answer is the proof. Of the events coordinates, batch ids, identities and what the windows sum are read, never
-a payload; DuckDB does the joins and spills them to disk when they are large.
+And that the live windows are what silver gives, and nobody who was erased has rows. Every check is a query that gives
+the rows which break a guarantee, so an empty answer is the proof. Of the events coordinates, batch ids, identities, ids
+of keys and what the windows sum are read, never a payload; DuckDB does the joins and spills them to disk when large.
 """
 # ruff: noqa: S608 - every name that is put into a query stands in this file; no value is.
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from shoplake.lake.addresses import Lake
 from shoplake.lake.sql import ask_number, connect_duckdb, select_table
 
 MAX_EXAMPLES = 5
+ERASED_USER_IS_BACK = "erased_user_is_back"
 
 _SOURCES = {
     "bronze": BRONZE_EVENTS, "silver": SILVER_EVENTS, "duplicates": SILVER_DUPLICATES, "quarantine": SILVER_QUARANTINE,
@@ -136,6 +138,10 @@ _CHECKS = {
         ) AS copy ANTI JOIN erased AS kept  -- a copy of another user's may differ from an erased one
         ON kept.origin = copy.kept_origin AND kept."partition" = copy.kept_partition
           AND kept."offset" = copy.kept_offset""",
+    # An older copy of the lake was put back, or an erasure was killed.
+    ERASED_USER_IS_BACK: """
+        SELECT origin, "partition", "offset" FROM bronze SEMI JOIN destroyed USING (data_key_id)
+        ANTI JOIN erased USING (origin, "partition", "offset")""",
     **{f"{live.group}_window_is_not_silver": _window_check(live) for live in LIVE_WINDOWS},
 }
 
@@ -185,12 +191,17 @@ class Reconciliation:
         }
 
 
-def reconcile(lake: Lake) -> Reconciliation:
+def reconcile(lake: Lake, destroyed: Sequence[str] = ()) -> Reconciliation:
     """Count what the lake holds and look for residuals.
 
     The caller holds the `ingest` lock, so that nothing is under way. A missing lake or table counts as empty.
+
+    Args:
+        destroyed: ids of data keys that were destroyed: what they encrypted belongs to people who were erased.
     """
     with connect_duckdb(lake) as connection:
+        connection.execute("CREATE TEMP TABLE destroyed AS SELECT unnest(?::VARCHAR[]) AS data_key_id",
+                           [list(destroyed)])
         for name, table in _SOURCES.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select_table(connection, lake, table)}")
         for name, query in _PREPARATIONS.items():

@@ -152,6 +152,8 @@ def test_one_user_of_a_thousand_is_forgotten(
     shutil.rmtree(data_dir / "lake")
     shutil.copytree(tmp_path / "backup", data_dir / "lake")
     shells.ok("utils/verify_audit.py", "--set-aside", "an old copy of the lake came back")
+    assert shells.run("utils/reconcile.py") == 3
+    assert "erased_user_is_back" in capsys.readouterr().err
     shells.ok("utils/erase_user.py", "--user", user, "--yes")
     assert find_words(data_dir, words) == {}
     shells.ok("utils/reconcile.py")

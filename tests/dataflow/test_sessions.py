@@ -104,9 +104,14 @@ def test_visits_and_funnels_are_those_of_plain_python_whole_and_day_by_day(spark
                 right(tabulate_funnel(visits)))
     for day in sorted({record.event_date for record in records})[::3]:
         needed = sessions.days_to_read([day])
-        some = build_sessions(whole.filter(whole["event_date"].isin(*needed))).filter(f"session_date = DATE'{day}'")
-        assert_same(f"{day}", rows_of(some, SESSIONS), right(
-            [row for row in tabulate_sessions(visits) if row[0] == day.isoformat()]))
+        read = whole.filter(whole["event_date"].isin(*needed))
+        for table, build, oracle, name in (
+            (SESSIONS, build_sessions, tabulate_sessions, "session_date"),
+            (CONVERSION_FUNNEL, build_conversion_funnel, tabulate_funnel, "event_date"),
+        ):
+            some = build(read).filter(f"{name} = DATE'{day}'")
+            assert_same(f"{table.name} of {day}", rows_of(some, table), right(
+                [row for row in oracle(visits) if row[0] == day.isoformat()]))
 
 
 def test_a_change_of_a_day_is_seen_by_no_visit_outside_the_days_that_are_built_again(spark: "SparkSession") -> None:

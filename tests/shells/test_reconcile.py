@@ -284,3 +284,20 @@ def test_a_person_reads_what_is_wrong(write: Write, capsys: pytest.CaptureFixtur
     output = capsys.readouterr()
     assert "RESIDUAL bronze_row_without_verdict: 1 row(s)" in output.out
     assert "does not balance" in output.err
+
+
+def test_rows_of_somebody_who_was_erased_are_a_residual(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after an older copy of the lake was put back: the key is destroyed, and there is no tombstone."""
+    tables = _balanced()
+    tables["bronze"][3]["data_key_id"] = "of the erased"
+    write(tables)
+    monkeypatch.setenv("SHOPLAKE_GOVERNANCE__PSEUDONYMS", "true")
+    assert _run(capsys)[0] == 0
+    monkeypatch.setattr("shoplake.lake.data_keys.list_destroyed", lambda *_: ["of the erased", "of another"])
+    code, found = _run(capsys)
+    assert code == 3
+    (residual,) = found["residuals"]
+    assert (residual["check"], residual["count"]) == ("erased_user_is_back", 1)
+    assert residual["examples"][0]["offset"] == tables["bronze"][3]["offset"]
