@@ -224,8 +224,10 @@ def reconcile(lake: Lake, destroyed: Sequence[str] = ()) -> Reconciliation:
 
 
 def _find_residual(connection: duckdb.DuckDBPyConnection, check: str, query: str) -> Residual | None:
+    # Not count(*) OVER (): now and then DuckDB 1.5.5 ends with an internal error there (its issue 25713).
     answer = connection.execute(
-        f"SELECT count(*) OVER () AS found, * FROM ({query}) ORDER BY ALL LIMIT {MAX_EXAMPLES}"
+        f"WITH broken AS MATERIALIZED ({query}) "
+        f"SELECT (SELECT count(*) FROM broken) AS found, * FROM broken ORDER BY ALL LIMIT {MAX_EXAMPLES}"
     )
     names = [column[0] for column in answer.description or ()]
     rows = answer.fetchall()
