@@ -65,7 +65,8 @@ def find_segments(recency: Floats, frequency: Floats, money: Floats, seed: int =
               for model in (KMeans(count, n_init=10, random_state=seed).fit(fitted) for count in counts)]
     silhouette, best = max(scored, key=lambda one: one[0])
     names = _name_centers(best.cluster_centers_)
-    return Segments([names[label] for label in best.predict(points)], len(names), silhouette)
+    # The order of customers moves the last digits, and nobody needs them.
+    return Segments([names[label] for label in best.predict(points)], len(names), round(silhouette, 6))
 
 
 def _standardize(points: Floats) -> Floats:
