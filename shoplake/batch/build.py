@@ -40,7 +40,14 @@ from shoplake.contract.tables import (
 )
 from shoplake.lake.addresses import Lake
 from shoplake.lake.arrow import days_predicate, open_table
-from shoplake.lake.changes import AS_OF, LEDGER_VERSION, built_ledger_version, find_changes, has_read_all
+from shoplake.lake.changes import (
+    AS_OF,
+    LEDGER_VERSION,
+    built_ledger_version,
+    find_changes,
+    has_read_all,
+    newest_ledger_version,
+)
 from shoplake.lake.delta import read_days, replace_days, shop_time_zone
 from shoplake.lake.locks import hold_lock
 from shoplake.lake.partitions import list_files
@@ -179,7 +186,7 @@ def _version_of(lake: Lake, inputs: Collection[Table], as_of: date) -> int | Non
     A batch that comes while tables are built is in silver and not yet in them.
     """
     dated = {snapshot.table for snapshot in SNAPSHOT_BUILDS}
-    versions = [find_changes(lake, table).ledger_version if table is SILVER_EVENTS
+    versions = [newest_ledger_version(lake) if table is SILVER_EVENTS
                 else built_ledger_version(lake, table, as_of if table in dated else None) for table in inputs]
     return None if None in versions else min(version for version in versions if version is not None)
 

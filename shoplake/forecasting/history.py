@@ -239,11 +239,12 @@ def fill_closed_days(units: FloatArray, first_sale: IntArray, closed: IntArray) 
     """
     filled = units.copy()
     for day in closed.tolist():
-        same = np.array([place for place in range(day - 7 * FILLED_FROM_WEEKS, day, 7) if place >= 0], dtype=np.int64)
+        weekday = np.arange(day % 7, day, 7)
+        same = weekday[-FILLED_FROM_WEEKS:]
         count = (same >= first_sale[:, np.newaxis]).sum(axis=1)
         newest = filled[:, max(0, day - 7):day].sum(axis=1) / np.maximum(day - first_sale, 1)
         filled[:, day] = np.where(count > 0, filled[:, same].sum(axis=1) / np.maximum(count, 1), newest)
-        if day >= 7 and not units[:, day % 7:day:7].any():
+        if len(weekday) and not units[:, weekday].any():
             filled[:, day] = 0
     return filled
 

@@ -54,16 +54,15 @@ def read_user(lake: Lake, data_keys: DataKeys, user: str) -> dict[str, Any]:
             for source, origin, offset, value in lines:
                 clear = opener.open(data_key.data_key_id, value, line_place(origin, offset), VALUE)
                 found["lines"].append({"source": source, "value": _text(clear)})
-        events = f"SELECT event_id FROM ({select_table(connection, lake, SILVER_EVENTS)}) WHERE user_id = $pseudonym"
-        places = (f"SELECT {_AT} FROM ({select_table(connection, lake, BRONZE_EVENTS)}) "
-                  "WHERE data_key_id = $data_key_id")
-        named = {table: "user_id = $pseudonym" for table in TABLES if "user_id" in table.column_names}
-        for table, condition in {**named, CANCELLATIONS: f"event_id IN ({events})",
-                                 SILVER_DUPLICATES: f"({_AT}) IN ({places})"}.items():
-            values = {"pseudonym": pseudonym, "data_key_id": data_key.data_key_id if data_key else None}
+        events = f"SELECT event_id FROM ({select_table(connection, lake, SILVER_EVENTS)}) WHERE user_id = ?"
+        places = f"SELECT {_AT} FROM ({select_table(connection, lake, BRONZE_EVENTS)}) WHERE data_key_id = ?"
+        conditions = {
+            **{table: ("user_id = ?", pseudonym) for table in TABLES if "user_id" in table.column_names},
+            CANCELLATIONS: (f"event_id IN ({events})", pseudonym),
+            SILVER_DUPLICATES: (f"({_AT}) IN ({places})", data_key and data_key.data_key_id)}
+        for table, (condition, value) in conditions.items():
             answer = connection.execute(
-                f"SELECT * FROM ({select_table(connection, lake, table)}) WHERE {condition} ORDER BY ALL",
-                {name: value for name, value in values.items() if f"${name}" in condition})
+                f"SELECT * FROM ({select_table(connection, lake, table)}) WHERE {condition} ORDER BY ALL", [value])
             names = [column[0] for column in answer.description or ()]
             if rows := answer.fetchall():
                 found["tables"][table.name] = [dict(zip(names, row, strict=True)) for row in rows]

@@ -204,7 +204,8 @@ def verify(lake: Lake, settings: Settings, shown: int = 0) -> Finding:
             wrong = [*check_lines(lines, purpose_key(settings, "audit"), ends)]
         except (AuditError, StorageError, OSError, pa.ArrowException, OverflowError, ValueError) as error:
             return Finding((), (f"ops.audit cannot be read: {error}",))
-        wrong += [] if wrong else check_set_aside(lake, lines)
+        if not wrong:
+            wrong += check_set_aside(lake, lines)
         if not wrong and ends[-1:] != [known.end]:
             wrong.append(f"line {known.end.sequence} was written as the last, and line {last_end(ends).sequence} is")
         return Finding(tuple(ends), tuple(wrong), tuple(lines[max(0, len(lines) - shown):]))

@@ -30,9 +30,9 @@ class Changes:
 
 def find_changes(lake: Lake, table: Table) -> Changes:
     """Compare the ledger with what the newest commits of `table` say they have read."""
-    if not table_exists(lake, LEDGER):
+    version = newest_ledger_version(lake)
+    if version is None:
         return Changes(frozenset(), frozenset(), None)
-    version = open_table(lake, LEDGER).version()
     built = built_ledger_version(lake, table)
     known = set() if built is None else _batches_at(lake, built)
     with delta_errors(lake):
@@ -40,6 +40,11 @@ def find_changes(lake: Lake, table: Table) -> Changes:
     rows = ended.to_pylist()
     new = [row for row in rows if (row["query_id"], row["batch_id"]) not in known]
     return Changes(_dates_of(new), _dates_of(rows), version)
+
+
+def newest_ledger_version(lake: Lake) -> int | None:
+    """Give the version of the ledger; None where there is none."""
+    return open_table(lake, LEDGER).version() if table_exists(lake, LEDGER) else None
 
 
 def has_read_all(lake: Lake, built: int | None, wanted: int | None) -> bool:
